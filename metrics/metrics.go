@@ -1,0 +1,268 @@
+// Package metrics names and explains every number Postern exports, in this one
+// file. It is a leaf: the rooms count on what they are given, and keep no
+// numbers of their own.
+//
+// Label values come from the configuration or from fixed sets, never from the
+// network, so that the number of series is bounded.
+package metrics
+
+import (
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+)
+
+// Fixed label values, in the order a message meets them.
+var (
+	ConnectionResults = []string{"served", "refused"}
+	TLSVersions       = []string{"1.2", "1.3", "none"}
+	TLSResults        = []string{"ok", "failed"}
+	AuthResults       = []string{"ok", "failed", "unavailable"}
+	MessageResults    = []string{"accepted", "refused", "unavailable"}
+	SubmissionPhases  = []string{"tls", "auth", "data", "accept"}
+	PolicyRules       = []string{"sender", "from", "recipient", "recipients_per_message", "size", "null_sender", "route", "network"}
+	QueueStates       = []string{"queued", "sending", "deferred", "held", "uncertain"}
+	Outcomes          = []string{"delivered", "deferred", "failed", "uncertain", "held"}
+	AttemptOutcomes   = []string{"delivered", "deferred", "failed", "uncertain", "unreachable"}
+	ReplyClasses      = []string{"2xx", "4xx", "5xx", "none"}
+	UpstreamPhases    = []string{"connect", "tls", "auth", "envelope", "data"}
+	UpstreamStates    = []string{"up", "down"}
+	ReloadResults     = []string{"ok", "refused"}
+)
+
+// Metrics is every number, ready to be counted on. Its methods and fields are
+// safe for concurrent use.
+type Metrics struct {
+	Registry *prometheus.Registry
+
+	Connections      *prometheus.GaugeVec     // listener
+	ConnectionsTotal *prometheus.CounterVec   // listener, result
+	TLS              *prometheus.CounterVec   // listener, version, result
+	Auth             *prometheus.CounterVec   // mechanism, result
+	Messages         *prometheus.CounterVec   // listener, result
+	MessageBytes     prometheus.Histogram     //
+	SubmissionPhase  *prometheus.HistogramVec // phase
+	PolicyRefusals   *prometheus.CounterVec   // rule
+
+	QueueCommit  prometheus.Histogram //
+	QueueDamaged prometheus.Gauge     //
+
+	UpstreamConnections *prometheus.GaugeVec     // upstream
+	UpstreamAttempts    *prometheus.CounterVec   // upstream, outcome
+	UpstreamReplies     *prometheus.CounterVec   // upstream, class
+	UpstreamPhase       *prometheus.HistogramVec // upstream, phase
+	UpstreamState       *prometheus.GaugeVec     // upstream, state
+
+	DeliverySeconds     *prometheus.HistogramVec // route
+	Deliveries          *prometheus.CounterVec   // route, outcome
+	DeliveriesUncertain *prometheus.CounterVec   // upstream
+	Reloads             *prometheus.CounterVec   // result
+	AccountLastMessage  *prometheus.GaugeVec     // account
+
+	accounts atomic.Pointer[map[string]bool] // those with a series of their own
+}
+
+// maxAccounts is how many accounts get a series of their own; the others share
+// "other".
+const maxAccounts = 500
+
+var seconds = []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60}
+
+// New makes the numbers and registers them with a registry of their own.
+func New(version, commit string) *Metrics {
+	r := prometheus.NewRegistry()
+	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	f := factory{r}
+	m := &Metrics{
+		Registry: r,
+
+		Connections:      f.gauges("submission_connections", "Clients connected now.", "listener"),
+		ConnectionsTotal: f.counters("submission_connections_total", "Clients that connected, by whether they were served.", "listener", "result"),
+		TLS:              f.counters("submission_tls_total", "TLS handshakes of clients.", "listener", "version", "result"),
+		Auth:             f.counters("auth_attempts_total", "Authentications tried: failed is a wrong secret, unavailable our trouble.", "mechanism", "result"),
+		Messages:         f.counters("submission_messages_total", "Messages offered after DATA or BDAT, by our answer.", "listener", "result"),
+		MessageBytes:     f.histogram("submission_message_bytes", "Size of accepted messages in bytes.", prometheus.ExponentialBuckets(1<<10, 4, 9)),
+		SubmissionPhase:  f.histograms("submission_phase_seconds", "Time a client's session spent in each phase.", seconds, "phase"),
+		PolicyRefusals:   f.counters("policy_refusals_total", "Senders, recipients and messages refused, by the rule that did.", "rule"),
+
+		QueueCommit:  f.histogram("queue_commit_seconds", "Time to make one group of changes durable.", seconds),
+		QueueDamaged: f.gauge("queue_damaged", "Entries of the store set aside because they cannot be read."),
+
+		UpstreamConnections: f.gauges("upstream_connections", "Connections open to the upstream now.", "upstream"),
+		UpstreamAttempts:    f.counters("upstream_attempts_total", "Recipients tried, by how it ended; unreachable attempts sent nothing.", "upstream", "outcome"),
+		UpstreamReplies:     f.counters("upstream_replies_total", "Final replies of the upstream by their class; none is a lost answer.", "upstream", "class"),
+		UpstreamPhase:       f.histograms("upstream_phase_seconds", "Time the upstream took for each phase.", seconds, "upstream", "phase"),
+		UpstreamState:       f.gauges("upstream_state", "1 for the state the upstream is in, 0 for the others.", "upstream", "state"),
+
+		DeliverySeconds:     f.histograms("delivery_seconds", "Time from acceptance to delivery.", []float64{.01, .1, .5, 1, 5, 10, 30, 60, 300, 900, 3600, 4 * 3600, 24 * 3600}, "route"),
+		Deliveries:          f.counters("deliveries_total", "Attempts settled per recipient.", "route", "outcome"),
+		DeliveriesUncertain: f.counters("deliveries_uncertain_total", "Recipients whose delivery may or may not have been made.", "upstream"),
+		Reloads:             f.counters("config_reloads_total", "Configuration reloads; refused ones left the old configuration running.", "result"),
+		AccountLastMessage:  f.gauges("account_last_message_timestamp_seconds", "Unix time of the account's last accepted message.", "account"),
+	}
+	build := f.gauges("build_info", "1; the labels say what is running.", "version", "commit", "goversion")
+	goVersion := "unknown"
+	if info, ok := debug.ReadBuildInfo(); ok {
+		goVersion = info.GoVersion
+	}
+	build.WithLabelValues(version, commit, goVersion).Set(1)
+	for _, result := range ReloadResults {
+		m.Reloads.WithLabelValues(result)
+	}
+	for _, rule := range PolicyRules {
+		m.PolicyRefusals.WithLabelValues(rule)
+	}
+	for _, phase := range SubmissionPhases {
+		m.SubmissionPhase.WithLabelValues(phase)
+	}
+	return m
+}
+
+// Names are the label values that come from the configuration.
+type Names struct {
+	Listeners, Mechanisms, Upstreams, Routes, Accounts []string
+}
+
+// Expect makes the series of these names exist at zero, so that an alert on a
+// rate sees the first event. Series of names gone since stay until a restart:
+// a counter must not vanish between two scrapes.
+func (m *Metrics) Expect(n Names) {
+	for _, l := range n.Listeners {
+		m.Connections.WithLabelValues(l)
+		each(ConnectionResults, func(v string) { m.ConnectionsTotal.WithLabelValues(l, v) })
+		each(MessageResults, func(v string) { m.Messages.WithLabelValues(l, v) })
+		each(TLSVersions, func(version string) {
+			each(TLSResults, func(v string) {
+				if (version == "none") == (v == "failed") {
+					m.TLS.WithLabelValues(l, version, v)
+				}
+			})
+		})
+	}
+	for _, mech := range n.Mechanisms {
+		each(AuthResults, func(v string) { m.Auth.WithLabelValues(mech, v) })
+	}
+	for _, u := range n.Upstreams {
+		m.UpstreamConnections.WithLabelValues(u)
+		m.DeliveriesUncertain.WithLabelValues(u)
+		each(AttemptOutcomes, func(v string) { m.UpstreamAttempts.WithLabelValues(u, v) })
+		each(ReplyClasses, func(v string) { m.UpstreamReplies.WithLabelValues(u, v) })
+		each(UpstreamPhases, func(v string) { m.UpstreamPhase.WithLabelValues(u, v) })
+		each(UpstreamStates, func(v string) { m.UpstreamState.WithLabelValues(u, v) })
+	}
+	for _, route := range n.Routes {
+		m.DeliverySeconds.WithLabelValues(route)
+		each(Outcomes, func(v string) { m.Deliveries.WithLabelValues(route, v) })
+	}
+	known := map[string]bool{}
+	for _, account := range n.Accounts[:min(len(n.Accounts), maxAccounts)] {
+		known[account] = true
+	}
+	m.accounts.Store(&known)
+	each(n.Accounts, func(account string) { m.AccountLastMessage.WithLabelValues(m.accountLabel(account)) })
+}
+
+// Accepted notes when the account's last message was taken.
+func (m *Metrics) Accepted(account string, at time.Time) {
+	m.AccountLastMessage.WithLabelValues(m.accountLabel(account)).Set(float64(at.UnixMilli()) / 1000)
+}
+
+// accountLabel bounds the series: accounts beyond the first 500 share "other".
+func (m *Metrics) accountLabel(account string) string {
+	if known := m.accounts.Load(); known != nil && (*known)[account] {
+		return account
+	}
+	return "other"
+}
+
+// QueueNumbers is what the store knows when it is asked.
+type QueueNumbers struct {
+	// Deliveries counts recipients by state.
+	Deliveries map[string]int
+	// Bytes is what waiting messages take in the store.
+	Bytes int64
+	// OldestSeconds is the age of the oldest waiting message; 0 when none waits.
+	OldestSeconds float64
+	// FreeBytes is the free space of the data directory's file system.
+	FreeBytes int64
+}
+
+// WatchQueue exports what read returns at each scrape. A scrape during which
+// the store cannot answer has no queue numbers.
+func (m *Metrics) WatchQueue(read func() (QueueNumbers, error)) {
+	m.Registry.MustRegister(&queueCollector{read: read,
+		deliveries: prometheus.NewDesc("postern_queue_deliveries", "Recipients waiting, by state.", []string{"state"}, nil),
+		bytes:      prometheus.NewDesc("postern_queue_bytes", "Bytes of the messages waiting.", nil, nil),
+		oldest:     prometheus.NewDesc("postern_queue_oldest_seconds", "Age of the oldest waiting message.", nil, nil),
+		free:       prometheus.NewDesc("postern_data_dir_free_bytes", "Free space where the data directory lies.", nil, nil),
+	})
+}
+
+type queueCollector struct {
+	read                            func() (QueueNumbers, error)
+	deliveries, bytes, oldest, free *prometheus.Desc
+}
+
+func (c *queueCollector) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{c.deliveries, c.bytes, c.oldest, c.free} {
+		ch <- d
+	}
+}
+
+func (c *queueCollector) Collect(ch chan<- prometheus.Metric) {
+	n, err := c.read()
+	if err != nil {
+		return // readyz and the log say why; one number missing must not hide the rest
+	}
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	for _, state := range QueueStates {
+		gauge(c.deliveries, float64(n.Deliveries[state]), state)
+	}
+	gauge(c.bytes, float64(n.Bytes))
+	gauge(c.oldest, n.OldestSeconds)
+	gauge(c.free, float64(n.FreeBytes))
+}
+
+func each(values []string, f func(string)) {
+	for _, v := range values {
+		f(v)
+	}
+}
+
+// factory registers what it makes, under our prefix.
+type factory struct{ r *prometheus.Registry }
+
+func (f factory) gauge(name, help string) prometheus.Gauge {
+	g := prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "postern", Name: name, Help: help})
+	f.r.MustRegister(g)
+	return g
+}
+
+func (f factory) gauges(name, help string, labels ...string) *prometheus.GaugeVec {
+	g := prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: "postern", Name: name, Help: help}, labels)
+	f.r.MustRegister(g)
+	return g
+}
+
+func (f factory) counters(name, help string, labels ...string) *prometheus.CounterVec {
+	c := prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "postern", Name: name, Help: help}, labels)
+	f.r.MustRegister(c)
+	return c
+}
+
+func (f factory) histogram(name, help string, buckets []float64) prometheus.Histogram {
+	h := prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: "postern", Name: name, Help: help, Buckets: buckets})
+	f.r.MustRegister(h)
+	return h
+}
+
+func (f factory) histograms(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
+	h := prometheus.NewHistogramVec(prometheus.HistogramOpts{Namespace: "postern", Name: name, Help: help, Buckets: buckets}, labels)
+	f.r.MustRegister(h)
+	return h
+}
