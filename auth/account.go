@@ -1,0 +1,98 @@
+package auth
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"postern/relay/setting"
+)
+
+// Account is who may submit mail: what auth needs of an entry of accounts.
+type Account struct {
+	// Name is what is typed into the device; compared in any letter case.
+	Name string `yaml:"name"`
+	// Aliases are further names for the same account.
+	Aliases []string `yaml:"aliases"`
+	// PasswordHash is in PHC or crypt(3) form: argon2id, bcrypt, scrypt, pbkdf2
+	// or sha-crypt, as printed by "postern hash". Without one nobody can log
+	// in to the account by password.
+	PasswordHash setting.Secret `yaml:"password_hash"`
+	// Networks limits where the account may log in from; empty: anywhere.
+	Networks setting.Networks `yaml:"networks"`
+}
+
+// maxName is how long a user name every server takes (RFC 4616, section 2), in
+// octets; a longer one could not be relied on.
+const maxName = 255
+
+// Check reports every value of the account that cannot be used. It never
+// quotes the hash.
+func (a Account) Check(bad func(key, format string, args ...any)) {
+	if err := checkName(a.Name); err != nil {
+		bad("name", "%v", err)
+	}
+	for i, alias := range a.Aliases {
+		if err := checkName(alias); err != nil {
+			bad(element("aliases", i), "%v", err)
+		}
+	}
+	if a.PasswordHash.IsZero() {
+		return
+	}
+	text, err := a.PasswordHash.Reveal()
+	if err == nil {
+		_, err = parseHash(text)
+	}
+	if err != nil {
+		bad("password_hash", "%v", err)
+	}
+}
+
+// Check reports names and aliases that more than one account has, or one
+// account twice. Accounts are told apart in any letter case.
+func Check(accounts []Account, bad func(i int, key, format string, args ...any)) {
+	owner := make(map[string]string)
+	for i, a := range accounts {
+		claim := func(key, name string) {
+			if first, taken := owner[fold(name)]; taken {
+				bad(i, key, "%q is already a name of account %q; letter case makes no difference", name, first)
+				return
+			}
+			owner[fold(name)] = a.Name
+		}
+		if a.Name != "" { // its absence is reported by Account.Check
+			claim("name", a.Name)
+		}
+		for j, alias := range a.Aliases {
+			claim(element("aliases", j), alias)
+		}
+	}
+}
+
+// checkName accepts what can be typed into a device and read in a log.
+func checkName(name string) error {
+	switch {
+	case name == "":
+		return errors.New(`is missing; write a short name such as "printer-3f"`)
+	case len(name) > maxName:
+		return fmt.Errorf("is longer than %d octets", maxName)
+	case !utf8.ValidString(name):
+		return errors.New("is not valid UTF-8")
+	}
+	for _, r := range name {
+		if r == ' ' || !unicode.IsPrint(r) {
+			return fmt.Errorf("%q holds a space or a character that cannot be seen", name)
+		}
+	}
+	return nil
+}
+
+// fold maps names that differ in letter case only to one text. Going by way of
+// upper case brings letters with two lower-case forms together.
+func fold(name string) string { return strings.ToLower(strings.ToUpper(name)) }
+
+// element is the key of an element of a list.
+func element(key string, i int) string { return fmt.Sprintf("%s[%d]", key, i) }

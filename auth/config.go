@@ -1,0 +1,45 @@
+package auth
+
+import (
+	"slices"
+	"strings"
+
+	"postern/relay/setting"
+)
+
+// Config is the auth section of the configuration.
+type Config struct {
+	// Mechanisms are the SASL mechanisms offered, in the order advertised.
+	// Default: PLAIN, LOGIN.
+	Mechanisms []string `yaml:"mechanisms"`
+	// Memory bounds what password verifications may take together; further
+	// ones wait, then are told 454. Default 256 MiB.
+	Memory setting.Size `yaml:"memory"`
+}
+
+// known are the mechanisms there is an answer to.
+var known = []string{"PLAIN", "LOGIN"}
+
+// DefaultConfig is the section as it is when nothing is written.
+func DefaultConfig() Config {
+	return Config{Mechanisms: slices.Clone(known), Memory: 256 << 20}
+}
+
+// Check reports every value that cannot be used.
+func (c Config) Check(bad func(key, format string, args ...any)) {
+	if len(c.Mechanisms) == 0 {
+		bad("mechanisms", "is empty, so nobody could log in; known are %s", strings.Join(known, ", "))
+	}
+	for i, m := range c.Mechanisms {
+		key := element("mechanisms", i)
+		switch {
+		case !slices.Contains(known, m):
+			bad(key, "%q is not known; known are %s", m, strings.Join(known, ", "))
+		case slices.Contains(c.Mechanisms[:i], m):
+			bad(key, "%s is listed twice", m)
+		}
+	}
+	if c.Memory < ownMemory {
+		bad("memory", `%s is too little: checking one password made by "postern hash" takes %s`, c.Memory, setting.Size(ownMemory))
+	}
+}
