@@ -140,36 +140,50 @@ func ReadHeader(r *bufio.Reader) (Header, error) {
 	var raw []byte // the field being read
 	size := 0
 	for {
-		line, err := r.ReadSlice('\n')
-		full := errors.Is(err, bufio.ErrBufferFull)
-		if err != nil && !full && !(errors.Is(err, io.EOF) && len(line) == 0) {
-			if errors.Is(err, io.EOF) {
-				return nil, fmt.Errorf("%w: its last line does not end in CRLF", ErrHeaderMalformed)
-			}
+		line, err := readLine(r, MaxHeaderSize-size)
+		if err != nil {
 			return nil, err
 		}
-		if size += len(line); size > MaxHeaderSize {
-			return nil, fmt.Errorf("%w: more than %d octets", ErrHeaderTooLarge, MaxHeaderSize)
+		size += len(line)
+		if len(raw) > 0 && len(line) > 0 && (line[0] == ' ' || line[0] == '\t') { // folded
+			raw = append(raw, line...)
+			continue
 		}
-		starts := len(raw) == 0 || bytes.HasSuffix(raw, []byte("\r\n")) // line is the start of one
-		folded := starts && len(line) > 0 && (line[0] == ' ' || line[0] == '\t')
-		if starts && !folded && len(raw) > 0 { // raw is whole
-			f, ferr := parseField(raw)
-			if ferr != nil {
-				return nil, ferr
+		if len(raw) > 0 { // and whole now
+			f, err := parseField(raw)
+			if err != nil {
+				return nil, err
 			}
 			if h = append(h, f); len(h) > MaxHeaderFields {
 				return nil, fmt.Errorf("%w: more than %d fields", ErrHeaderTooLarge, MaxHeaderFields)
 			}
-			raw = nil
 		}
-		if starts && (len(line) == 0 || string(line) == "\r\n") {
+		if len(line) == 0 || string(line) == "\r\n" {
 			return h, nil
 		}
-		if folded && len(raw) == 0 {
-			return nil, fmt.Errorf("%w: its first line begins with white space", ErrHeaderMalformed)
+		raw = line
+	}
+}
+
+// readLine reads up to and with the next LF, in a slice of its own. At the end
+// of the input the line is empty. It stops reading when the line is longer
+// than limit.
+func readLine(r *bufio.Reader, limit int) ([]byte, error) {
+	var line []byte
+	for {
+		part, err := r.ReadSlice('\n')
+		line = append(line, part...)
+		switch {
+		case len(line) > limit:
+			return nil, fmt.Errorf("%w: more than %d octets", ErrHeaderTooLarge, MaxHeaderSize)
+		case err == nil, errors.Is(err, io.EOF) && len(line) == 0:
+			return line, nil
+		case errors.Is(err, bufio.ErrBufferFull):
+		case errors.Is(err, io.EOF):
+			return nil, fmt.Errorf("%w: its last line does not end in CRLF", ErrHeaderMalformed)
+		default:
+			return nil, err
 		}
-		raw = append(raw, line...)
 	}
 }
 

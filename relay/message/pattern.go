@@ -13,9 +13,10 @@ import (
 //	@*.example.com        every mailbox of every domain below it
 //	*                     every mailbox
 //
-// The null sender matches none of them. The local part is compared in any
-// letter case too, unlike [Address.Same]: whoever writes a pattern means the
-// mailbox, and no provider tells Scan@ from scan@.
+// The null sender matches none of them, and the zero Pattern, which an empty
+// list entry leaves, matches nothing. The local part is compared in any letter
+// case too, unlike [Address.Same]: whoever writes a pattern means the mailbox,
+// and no provider tells Scan@ from scan@. Letter case is that of ASCII.
 type Pattern struct {
 	text   string
 	local  string // "" for all
@@ -57,15 +58,15 @@ func (p Pattern) String() string { return p.text }
 // Match tells whether a is in the set.
 func (p Pattern) Match(a Address) bool {
 	switch {
-	case a.IsNull():
+	case a.IsNull() || p.text == "":
 		return false
 	case p.below:
 		n := len(a.Domain) - len(p.domain)
-		return n > 1 && a.Domain[n-1] == '.' && strings.EqualFold(a.Domain[n:], p.domain)
-	case p.domain != "" && !strings.EqualFold(p.domain, a.Domain):
+		return n > 1 && a.Domain[n-1] == '.' && equalFold(a.Domain[n:], p.domain)
+	case p.domain != "" && !equalFold(p.domain, a.Domain):
 		return false
 	default:
-		return p.local == "" || strings.EqualFold(p.local, a.Local)
+		return p.local == "" || equalFold(p.local, a.Local)
 	}
 }
 

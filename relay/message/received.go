@@ -60,20 +60,12 @@ func addressLiteral(a netip.Addr) string {
 	}
 }
 
-// helloAtom is a client's EHLO argument when it can stand as a domain or
-// address literal, else "unknown": a device's "HP Scanner (3rd floor)" must
-// not break the syntax of the field.
+// helloAtom is a client's EHLO argument when it is a domain or address literal,
+// else "unknown": a device's "HP Scanner (3rd floor)" must not break the syntax
+// of the field.
 func helloAtom(s string) string {
-	if s == "" || len(s) > 255 {
+	if !isASCII(s) || checkDomain(s) != nil {
 		return "unknown"
-	}
-	for _, c := range []byte(s) {
-		switch {
-		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
-		case strings.IndexByte("-._[]:", c) >= 0:
-		default:
-			return "unknown"
-		}
 	}
 	return s
 }

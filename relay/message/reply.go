@@ -15,9 +15,24 @@ type Reply struct {
 	Text string `json:"text"`
 }
 
-// Refuse makes a reply to a client.
+// maxReplyText bounds what Refuse writes, in octets: a reply line is 512 with
+// its code and CRLF (RFC 5321, section 4.5.3.1.5).
+const maxReplyText = 480
+
+// Refuse makes a reply to a client. The text is made fit for the wire whatever
+// went into it: other than printable ASCII and "\n" becomes "?", and it is cut
+// at 480 octets.
 func Refuse(code int, enhanced, format string, args ...any) *Reply {
-	return &Reply{Code: code, Enhanced: enhanced, Text: fmt.Sprintf(format, args...)}
+	text := strings.Map(func(r rune) rune {
+		if r != '\n' && (r < ' ' || r > '~') {
+			return '?'
+		}
+		return r
+	}, fmt.Sprintf(format, args...))
+	if len(text) > maxReplyText {
+		text = text[:maxReplyText-3] + "..."
+	}
+	return &Reply{Code: code, Enhanced: enhanced, Text: text}
 }
 
 // Permanent tells whether trying again unchanged is pointless (5yz).

@@ -34,6 +34,7 @@ func (s *Secret) UnmarshalText(b []byte) error {
 	text := string(b)
 	var parsed Secret
 	switch {
+	case text == "": // none
 	case strings.HasPrefix(text, "${env:") && strings.HasSuffix(text, "}"):
 		parsed.env = text[len("${env:") : len(text)-1]
 		if parsed.env == "" {

@@ -111,7 +111,7 @@ func (n *Network) UnmarshalText(b []byte) error {
 		return nil
 	}
 	p, err := netip.ParsePrefix(s)
-	if err != nil {
+	if err != nil || p.Addr().Is4In6() { // would contain nothing, as addresses are compared unmapped
 		return fmt.Errorf("%q is not a network; write it like 10.20.0.0/16, fd00::/8 or a single address", s)
 	}
 	if p != p.Masked() {
