@@ -1,0 +1,61 @@
+package upstream
+
+import (
+	"postern/relay/message"
+	"postern/relay/setting"
+)
+
+// Config is the upstreams and routes sections of the configuration.
+type Config struct {
+	Upstreams []Upstream
+	Routes    []Route
+}
+
+// Upstream is one server that takes our mail.
+type Upstream struct {
+	// Name stands in routes, logs, metrics and history.
+	Name string `yaml:"name"`
+	// Preset "capture" keeps the mail in data_dir/capture instead of sending
+	// it; none of the other keys is used then. "" is an SMTP smarthost.
+	Preset string `yaml:"preset"`
+	// Address is host:port of the smarthost.
+	Address string `yaml:"address"`
+	// TLS is "starttls" (default), "implicit", or "none" for a host on the
+	// loopback interface or one that is given no password.
+	TLS string `yaml:"tls"`
+	// CA is a PEM file with the only roots this upstream's certificate may
+	// come from; empty: the system's.
+	CA string `yaml:"ca"`
+	// ServerName is the name its certificate must have. Default: the host.
+	ServerName string `yaml:"server_name"`
+	// Username and Password log in by AUTH PLAIN or LOGIN; empty: no AUTH.
+	Username string         `yaml:"username"`
+	Password setting.Secret `yaml:"password"`
+	Limits   Limits         `yaml:"limits"`
+}
+
+// Limits of one upstream.
+type Limits struct {
+	// Connections open at once. Default 20.
+	Connections int `yaml:"connections"`
+	// MessagesPerConnection before a connection is closed. Default 100.
+	MessagesPerConnection int `yaml:"messages_per_connection"`
+	// Idle is how long an unused connection is kept. Default 30s.
+	Idle setting.Duration `yaml:"idle"`
+}
+
+// Route leads mail to upstreams. The first route that matches wins.
+type Route struct {
+	Name string `yaml:"name"`
+	// Senders are the envelope senders it takes; empty: all, <> too.
+	Senders message.Patterns `yaml:"senders"`
+	// Upstreams in order of preference: the next is used while the ones before
+	// it cannot be reached.
+	Upstreams []string `yaml:"upstreams"`
+}
+
+// Account is what upstream needs of an entry of accounts.
+type Account struct {
+	// Route names the route of the account's mail, whatever its sender.
+	Route string `yaml:"route"`
+}

@@ -1,0 +1,137 @@
+package upstream
+
+import (
+	"bufio"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"time"
+
+	"postern/relay/message"
+)
+
+// patience is how long each step may take (RFC 5321, section 4.5.3.2). That of
+// a reply covers all its lines, that of a block one write.
+type patience struct {
+	dial, handshake, greeting, command, data, block, end time.Duration
+	// quit is for goodbyes, and for the last word of a server that stopped
+	// reading: nobody waits long for either.
+	quit time.Duration
+}
+
+var standard = patience{
+	dial:      30 * time.Second,
+	handshake: time.Minute,
+	greeting:  5 * time.Minute,
+	command:   5 * time.Minute,
+	data:      2 * time.Minute,
+	block:     3 * time.Minute,
+	end:       10 * time.Minute,
+	quit:      2 * time.Second,
+}
+
+// blockSize is how much content is read and written at once.
+const blockSize = 32 << 10
+
+// conn is one SMTP session. All but abort is for one goroutine at a time.
+type conn struct {
+	raw      net.Conn // TCP
+	nc       net.Conn // raw, or TLS over it
+	r        *bufio.Reader
+	w        *bufio.Writer
+	patience patience
+	writing  time.Duration // what each write may take now
+	ext      extensions
+	closing  func() // once
+	// used counts transactions. dirty: one was begun and not ended, so that
+	// RSET must come before the next. broken: no further one is possible.
+	used          int
+	dirty, broken bool
+}
+
+// newConn wraps a fresh connection; closed is called once when it is closed.
+func newConn(raw net.Conn, p patience, closed func()) *conn {
+	c := &conn{raw: raw, nc: raw, patience: p, writing: p.command, closing: sync.OnceFunc(closed)}
+	c.r = bufio.NewReaderSize(nil, maxReplyLine)
+	c.w = bufio.NewWriterSize(c, blockSize)
+	c.r.Reset(c.nc)
+	return c
+}
+
+// Write hands p to the network within the time of one write.
+func (c *conn) Write(p []byte) (int, error) {
+	if err := c.nc.SetWriteDeadline(time.Now().Add(c.writing)); err != nil {
+		return 0, err
+	}
+	return c.nc.Write(p)
+}
+
+// reply reads one reply, all of it within wait.
+func (c *conn) reply(wait time.Duration) (message.Reply, error) {
+	if err := c.nc.SetReadDeadline(time.Now().Add(wait)); err != nil {
+		return message.Reply{}, err
+	}
+	return readReply(c.r)
+}
+
+// line buffers one command. One that holds a line end is never sent: it would
+// be two.
+func (c *conn) line(s string) error {
+	if strings.ContainsAny(s, "\r\n\x00") {
+		return errors.New("the command holds a line end")
+	}
+	c.w.WriteString(s)
+	_, err := c.w.WriteString("\r\n")
+	return err
+}
+
+// flush sends what is buffered, each write within wait.
+func (c *conn) flush(wait time.Duration) error {
+	c.writing = wait
+	return c.w.Flush()
+}
+
+// command sends one line and reads the reply.
+func (c *conn) command(s string) (message.Reply, error) {
+	if err := c.line(s); err != nil {
+		return message.Reply{}, err
+	}
+	if err := c.flush(c.patience.command); err != nil {
+		return message.Reply{}, err
+	}
+	return c.reply(c.patience.command)
+}
+
+// secure puts the session under TLS. Octets that came in clear behind the
+// reply to STARTTLS were put there by somebody else (RFC 3207, section 6).
+func (c *conn) secure(nc *tls.Conn) error {
+	if n := c.r.Buffered(); n > 0 {
+		return fmt.Errorf("%d octets arrived before the TLS handshake: somebody tampers with the connection", n)
+	}
+	c.nc = nc
+	c.r.Reset(nc)
+	c.ext = nil
+	return nil
+}
+
+// abort cuts the connection, whatever goes on over it.
+func (c *conn) abort() {
+	c.closing()
+	c.raw.Close()
+}
+
+// quit says goodbye and closes.
+func (c *conn) quit() {
+	defer c.nc.Close()
+	defer c.closing()
+	if err := c.line("QUIT"); err != nil {
+		return
+	}
+	if err := c.flush(c.patience.quit); err != nil {
+		return
+	}
+	c.reply(c.patience.quit)
+}

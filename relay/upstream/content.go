@@ -1,0 +1,88 @@
+package upstream
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	"postern/relay/message"
+)
+
+var blocks = sync.Pool{New: func() any { return new([blockSize]byte) }}
+
+// errSource wraps errors of what is read, to tell them from those of the
+// network.
+type errSource struct{ error }
+
+func (e errSource) Unwrap() error { return e.error }
+
+// content sends what follows the 354 and settles who was accepted.
+func (t *transaction) content(body io.Reader) {
+	err := t.stream(body)
+	if source := (errSource{}); errors.As(err, &source) {
+		t.c.broken = true // without the final dot the server drops what it got
+		t.settleRest(unreadable(source.error))
+		return
+	}
+	wait := t.c.patience.end
+	if err != nil { // a server that stopped reading may have said why
+		t.c.broken = true
+		wait = t.c.patience.quit
+	}
+	reply, unheard := t.c.reply(wait)
+	switch {
+	case unheard != nil:
+		t.c.broken = true
+		t.settleRest(t.interrupted(cmp.Or(err, unheard)))
+	case reply.Positive() && !t.ended:
+		t.settleRest(own(message.Deferred, "4.5.0", fmt.Sprintf("the server broke off and yet said %s", reply)))
+	default:
+		t.c.dirty = false // any answer to the dot ends the transaction
+		t.c.broken = t.c.broken || reply.Code == 421 || reply.Code/100 == 3 || sessionFault(reply)
+		t.settleRest(judgeEnd(reply, t.ended))
+	}
+}
+
+// stream sends the content and the final dot. From the moment a write may
+// carry a part of the dot on, t.ended is set.
+func (t *transaction) stream(body io.Reader) error {
+	t.c.writing = t.c.patience.block
+	w := dotWriter{w: t.c.w, lineStart: true}
+	block := blocks.Get().(*[blockSize]byte)
+	defer blocks.Put(block)
+	for {
+		n, err := body.Read(block[:])
+		if _, werr := w.Write(block[:n]); werr != nil {
+			return werr
+		}
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return errSource{err}
+		}
+	}
+	t.ended = true
+	if err := w.end(); err != nil {
+		return err
+	}
+	return t.c.flush(t.c.patience.block)
+}
+
+// endEmpty answers a 354 that came although nobody is to get the mail: nothing
+// but the dot, which the server should refuse (RFC 2920, section 3.1). Whatever
+// it says, nothing was delivered to anyone.
+func (t *transaction) endEmpty() {
+	err := t.c.line(".")
+	if err == nil {
+		err = t.c.flush(t.c.patience.command)
+	}
+	var reply message.Reply
+	if err == nil {
+		reply, err = t.c.reply(t.c.patience.end)
+	}
+	t.c.dirty = false
+	t.c.broken = t.c.broken || err != nil || reply.Code == 421
+}

@@ -1,0 +1,40 @@
+package upstream
+
+import (
+	"strconv"
+	"strings"
+)
+
+// extensions is what a server offered in its reply to EHLO: parameters by
+// keyword in upper case.
+type extensions map[string]string
+
+// parseExtensions reads the lines after the first (RFC 5321, section 4.1.1.1).
+func parseExtensions(text string) extensions {
+	ext := extensions{}
+	_, rest, _ := strings.Cut(text, "\n")
+	for line := range strings.SplitSeq(rest, "\n") {
+		keyword, parameters, _ := strings.Cut(line, " ")
+		ext[strings.ToUpper(keyword)] = parameters
+	}
+	return ext
+}
+
+func (e extensions) has(keyword string) bool {
+	_, ok := e[keyword]
+	return ok
+}
+
+// maxSize is the limit of RFC 1870 in octets; 0 when there is none.
+func (e extensions) maxSize() int64 {
+	n, err := strconv.ParseInt(strings.TrimSpace(e["SIZE"]), 10, 64)
+	if err != nil || n < 0 {
+		return 0
+	}
+	return n
+}
+
+// mechanisms are those of AUTH, in upper case.
+func (e extensions) mechanisms() []string {
+	return strings.Fields(strings.ToUpper(e["AUTH"]))
+}

@@ -1,0 +1,224 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"postern/metrics"
+	"postern/relay/message"
+)
+
+// ErrRetired is what Slots returns once the Set was replaced or closed.
+var ErrRetired = errors.New("the upstreams were replaced by a new configuration")
+
+// Options is what a Set needs besides its configuration.
+type Options struct {
+	// Hostname is our fully qualified name, said in EHLO.
+	Hostname string
+	// DataDir holds the capture directory.
+	DataDir string
+	// Accounts by name, for those with a route of their own.
+	Accounts map[string]Account
+	Metrics  *metrics.Metrics
+	Log      *slog.Logger
+}
+
+// Set is every upstream and route of one configuration. Its methods are safe
+// for concurrent use.
+type Set struct {
+	routes    []Route
+	accounts  map[string]Account
+	upstreams map[string]*upstream
+	lanes     map[string][]*upstream // in order of preference
+	names     []string               // of lanes, as Lanes lists them
+	retired   chan struct{}
+	retire    sync.Once
+}
+
+// New builds every upstream and route. Upstreams that did not change are taken
+// over from old, which may be nil, with their open connections and the state of
+// their breakers; old works on until its Retire is called.
+func New(cfg Config, o Options, old *Set) (*Set, error) {
+	s := &Set{routes: cfg.Routes, accounts: o.Accounts, upstreams: map[string]*upstream{},
+		lanes: map[string][]*upstream{}, retired: make(chan struct{})}
+	for _, c := range cfg.Upstreams {
+		u, err := newUpstream(c, o, old)
+		if err != nil {
+			return nil, err
+		}
+		s.upstreams[c.Name] = u
+	}
+	for _, r := range cfg.Routes {
+		if err := s.addRoute(r); err != nil {
+			return nil, err
+		}
+	}
+	for _, c := range cfg.Upstreams {
+		s.addLane(message.PinnedLane(c.Name), s.upstreams[c.Name])
+	}
+	for name, a := range o.Accounts {
+		if _, ok := s.lanes[a.Route]; a.Route != "" && !ok {
+			return nil, fmt.Errorf("account %q: there is no route %q; the routes are %s",
+				name, a.Route, strings.Join(s.names[:len(cfg.Routes)], ", "))
+		}
+	}
+	return s, nil
+}
+
+func (s *Set) addRoute(r Route) error {
+	var members []*upstream
+	for _, name := range r.Upstreams {
+		u := s.upstreams[name]
+		if u == nil {
+			return fmt.Errorf("route %q: there is no upstream %q", r.Name, name)
+		}
+		members = append(members, u)
+	}
+	if len(members) == 0 {
+		return fmt.Errorf("route %q names no upstream", r.Name)
+	}
+	s.addLane(r.Name, members...)
+	return nil
+}
+
+func (s *Set) addLane(name string, members ...*upstream) {
+	s.lanes[name] = members
+	s.names = append(s.names, name)
+}
+
+// Lane is where mail of the account with that envelope sender waits: the
+// account's own route, else the first whose senders match. Not ok: no route
+// takes it.
+func (s *Set) Lane(account string, from message.Address) (lane string, ok bool) {
+	if route := s.accounts[account].Route; route != "" {
+		return route, true
+	}
+	for _, r := range s.routes {
+		if len(r.Senders) == 0 || r.Senders.Match(from) {
+			return r.Name, true
+		}
+	}
+	return "", false
+}
+
+// Lanes is every route, and the pinned lane of every upstream.
+func (s *Set) Lanes() []string { return append([]string(nil), s.names...) }
+
+// Slots waits until an upstream of the lane has a free slot and takes up to
+// max of them (at least 1), all of that one. The first upstream that is up serves: while all
+// its slots are taken Slots waits rather than turn to the next. An upstream
+// whose pause is over gives one slot, as a probe. Errors are those of ctx,
+// ErrRetired, or that there is no such lane.
+func (s *Set) Slots(ctx context.Context, lane string, max int) ([]*Slot, error) {
+	members := s.lanes[lane]
+	if members == nil {
+		return nil, fmt.Errorf("there is no route or upstream for the lane %q", lane)
+	}
+	wake := make(chan struct{}, 1)
+	for _, u := range members {
+		u.gate.watch(wake)
+		defer u.gate.unwatch(wake)
+	}
+	for {
+		if err := s.ended(ctx); err != nil {
+			return nil, err
+		}
+		now := time.Now()
+		slots, again := take(members, now, max, wake)
+		if slots != nil {
+			return slots, nil
+		}
+		s.sleep(ctx, wake, now, again)
+	}
+}
+
+// ended is why nothing more is to be handed out.
+func (s *Set) ended(ctx context.Context) error {
+	select {
+	case <-s.retired:
+		return ErrRetired
+	default:
+		return ctx.Err()
+	}
+}
+
+// sleep returns when something may have changed: at again, unless it is zero.
+func (s *Set) sleep(ctx context.Context, wake <-chan struct{}, now, again time.Time) {
+	var due <-chan time.Time
+	if !again.IsZero() {
+		timer := time.NewTimer(again.Sub(now))
+		defer timer.Stop()
+		due = timer.C
+	}
+	select {
+	case <-wake:
+	case <-due:
+	case <-ctx.Done():
+	case <-s.retired:
+	}
+}
+
+// TrySlot takes one slot as Slots does, without waiting and without overtaking
+// those who wait; nil when there is none.
+func (s *Set) TrySlot(lane string) *Slot {
+	slots, _ := take(s.lanes[lane], time.Now(), 1, nil)
+	if slots == nil {
+		return nil
+	}
+	return slots[0]
+}
+
+// take is the choice among the members of a lane: slots of the first that may
+// serve, or nil and when the first pause of one that is down will be over.
+// A caller that will wait gives its wake.
+func take(members []*upstream, now time.Time, max int, wake chan struct{}) (slots []*Slot, again time.Time) {
+	for _, u := range members {
+		g := u.gate.take(now, max, wake)
+		switch {
+		case g.slots > 0:
+			for range g.slots {
+				slots = append(slots, &Slot{upstream: u, probe: g.probe})
+			}
+			return slots, time.Time{}
+		case g.full:
+			return nil, again
+		case again.IsZero() || !g.again.IsZero() && g.again.Before(again):
+			again = g.again
+		}
+	}
+	return nil, again
+}
+
+// Available tells whether any upstream of the lane is up, with a free slot or
+// not.
+func (s *Set) Available(lane string) bool {
+	return slices.ContainsFunc(s.lanes[lane], func(u *upstream) bool { return u.gate.fault(false) == nil })
+}
+
+// Retire ends the Set after next, made from it, has taken its place: waiting
+// Slots return, and the upstreams next did not take over drop their idle
+// connections. Slots already taken may be used to their end.
+func (s *Set) Retire(next *Set) {
+	s.retire.Do(func() {
+		close(s.retired)
+		var wg sync.WaitGroup
+		for name, u := range s.upstreams {
+			if next == nil || next.upstreams[name] != u {
+				wg.Go(u.retire)
+			}
+		}
+		wg.Wait()
+	})
+}
+
+// Close retires the Set without a next one. It never fails.
+func (s *Set) Close() error {
+	s.Retire(nil)
+	return nil
+}

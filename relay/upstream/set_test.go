@@ -1,0 +1,349 @@
+package upstream_test
+
+import (
+	"context"
+	"errors"
+	"net"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"postern/relay/message"
+	"postern/relay/upstream"
+)
+
+func TestLane(t *testing.T) {
+	patterns, err := message.ParsePatterns("@example.com")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := upstream.Config{
+		Upstreams: []upstream.Upstream{{Name: "a", Preset: "capture"}, {Name: "b", Preset: "capture"}},
+		Routes:    []upstream.Route{{Name: "office", Senders: patterns, Upstreams: []string{"b", "a"}}, {Name: "rest", Upstreams: []string{"a"}}},
+	}
+	o, _ := options(t)
+	o.Accounts = map[string]upstream.Account{"erp": {Route: "rest"}, "printer": {}}
+	set := newSet(t, cfg, o)
+	for _, c := range []struct {
+		name, account string
+		from          message.Address
+		want          string
+	}{
+		{"the first route that matches", "printer", address("scan@EXAMPLE.com"), "office"},
+		{"a route without senders takes all", "printer", address("scan@example.net"), "rest"},
+		{"and the null sender", "printer", message.Address{}, "rest"},
+		{"the account's own route", "erp", address("erp@example.com"), "rest"},
+	} {
+		if got, ok := set.Lane(c.account, c.from); got != c.want || !ok {
+			t.Errorf("%s: %q %v", c.name, got, ok)
+		}
+	}
+	if got, want := set.Lanes(), []string{"office", "rest", "upstream:a", "upstream:b"}; !slices.Equal(got, want) {
+		t.Errorf("lanes %q", got)
+	}
+	for lane, want := range map[string]string{"office": "b", "rest": "a", "upstream:b": "b"} {
+		if slot := set.TrySlot(lane); slot == nil || slot.Upstream() != want {
+			t.Errorf("lane %s: %v", lane, slot)
+		}
+	}
+	if _, err := set.Slots(t.Context(), "upstream:gone", 1); err == nil || set.TrySlot("upstream:gone") != nil {
+		t.Error("slots of a lane that is not there")
+	}
+	cfg.Routes = cfg.Routes[:1]
+	o.Accounts = nil
+	if lane, ok := newSet(t, cfg, o).Lane("printer", message.Address{}); ok {
+		t.Errorf("<> goes by %s, whose senders do not name it", lane)
+	}
+}
+
+func TestNewRefuses(t *testing.T) {
+	one := upstream.Upstream{Name: "one", Preset: "capture"}
+	for _, c := range []struct {
+		name string
+		cfg  upstream.Config
+		want string
+	}{
+		{"a route to nowhere", upstream.Config{Routes: []upstream.Route{{Name: "r", Upstreams: []string{"one"}}}}, `no upstream "one"`},
+		{"a route without upstreams", upstream.Config{Routes: []upstream.Route{{Name: "r"}}}, "names no upstream"},
+		{"an account's unknown route", route(one), `no route "office"; the routes are default`},
+		{"an unreadable CA", route(upstream.Upstream{Name: "x", CA: "/nowhere.pem", Address: "a:25"}), "/nowhere.pem"},
+		{"a bad address", route(upstream.Upstream{Name: "x", Address: "a"}), "host:port"},
+	} {
+		o, _ := options(t)
+		o.Accounts = map[string]upstream.Account{"erp": {Route: "office"}}
+		if _, err := upstream.New(c.cfg, o, nil); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v", c.name, err)
+		}
+	}
+}
+
+// pair is a Set of the upstreams "one" and "two" over pipes, and what takes
+// them down.
+type pair struct {
+	set  *upstream.Set
+	o    upstream.Options
+	log  *logBuffer
+	dead map[string]*atomic.Bool
+	s    *server
+}
+
+func newPair(t *testing.T, limits upstream.Limits) pair {
+	p := pair{s: newServer(t), dead: map[string]*atomic.Bool{}}
+	p.o, p.log = options(t)
+	var us []upstream.Upstream
+	for _, name := range []string{"one", "two"} {
+		us = append(us, upstream.Upstream{Name: name, Address: name + ":25", TLS: "none", Limits: limits})
+	}
+	p.set = newSet(t, route(us...), p.o)
+	for _, name := range []string{"one", "two"} {
+		dead := new(atomic.Bool)
+		p.dead[name] = dead
+		p.set.Dial(name, func(context.Context) (net.Conn, error) {
+			if dead.Load() {
+				return nil, errors.New("connection refused")
+			}
+			ours, theirs := net.Pipe()
+			p.s.serve(theirs)
+			return ours, nil
+		})
+	}
+	return p
+}
+
+// try takes a slot without waiting, sends, and tells by whom and whether it
+// arrived.
+func (p pair) try(t *testing.T) string {
+	slot := p.set.TrySlot("default")
+	if slot == nil {
+		return "none"
+	}
+	defer slot.Release()
+	if _, err := slot.Send(t.Context(), letter("x\r\n", "a@example.net")); err != nil {
+		return slot.Upstream() + " unreachable"
+	}
+	return slot.Upstream()
+}
+
+func (p pair) expect(t *testing.T, want ...string) {
+	t.Helper()
+	for i, w := range want {
+		if got := p.try(t); got != w {
+			t.Errorf("try %d: %s; want %s", i+1, got, w)
+		}
+	}
+}
+
+func TestFailoverAndRecovery(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPair(t, upstream.Limits{MessagesPerConnection: 1})
+		p.expect(t, "one", "one")
+		p.dead["one"].Store(true)
+		p.expect(t, "one unreachable", "two", "two")
+		if down := testutil.ToFloat64(p.o.Metrics.UpstreamState.WithLabelValues("one", "down")); down != 1 {
+			t.Error("the state is not down")
+		}
+		for _, pause := range []time.Duration{time.Second, 2 * time.Second, 4 * time.Second} {
+			time.Sleep(pause - 1)
+			p.expect(t, "two")
+			time.Sleep(1)
+			p.expect(t, "one unreachable", "two")
+		}
+		p.dead["one"].Store(false)
+		time.Sleep(8 * time.Second)
+		probe := p.set.TrySlot("default")
+		p.expect(t, "two") // one probe at a time
+		if _, err := probe.Send(t.Context(), letter("x\r\n", "a@example.net")); err != nil || probe.Upstream() != "one" {
+			t.Error(err)
+		}
+		p.expect(t, "one", "one")
+		probe.Release()
+		if log := p.log.String(); strings.Count(log, "upstream down") != 1 || strings.Count(log, "upstream up") != 1 || strings.Count(log, "\n") != 2 {
+			t.Errorf("the log: %s", log)
+		}
+		if up := testutil.ToFloat64(p.o.Metrics.UpstreamState.WithLabelValues("one", "up")); up != 1 {
+			t.Error("the state is not up")
+		}
+	})
+}
+
+func TestUnusedProbeMakesRoomForAnother(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPair(t, upstream.Limits{})
+		p.dead["one"].Store(true)
+		p.expect(t, "one unreachable")
+		time.Sleep(time.Second)
+		probe := p.set.TrySlot("default")
+		probe.Release()
+		p.dead["one"].Store(false)
+		p.expect(t, "one")
+	})
+}
+
+func TestSlotTakenBeforeTheUpstreamWentDownTriesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPair(t, upstream.Limits{})
+		early := p.set.TrySlot("default")
+		p.dead["one"].Store(true)
+		p.expect(t, "one unreachable")
+		p.dead["one"].Store(false)
+		fault := new(upstream.Unreachable)
+		if _, err := early.Send(t.Context(), letter("x\r\n", "a@example.net")); !errors.As(err, &fault) || p.s.count() != 0 {
+			t.Error(err)
+		}
+		early.Release()
+	})
+}
+
+func TestSlotsWaitsForAFreeOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPair(t, upstream.Limits{Connections: 2})
+		taken, err := p.set.Slots(t.Context(), "default", 5)
+		if err != nil || len(taken) != 2 {
+			t.Fatal(len(taken), err)
+		}
+		var got []*upstream.Slot
+		go func() { got, _ = p.set.Slots(t.Context(), "default", 5) }()
+		synctest.Wait()
+		if got != nil {
+			t.Fatalf("%d slots of %s though the first is only full", len(got), got[0].Upstream())
+		}
+		taken[0].Release()
+		if p.set.TrySlot("default") != nil {
+			t.Error("TrySlot overtook who waits")
+		}
+		synctest.Wait()
+		if len(got) != 1 || got[0].Upstream() != "one" {
+			t.Error(got)
+		}
+	})
+}
+
+func TestSlotsWaitsWhileAllAreDown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPair(t, upstream.Limits{})
+		p.dead["one"].Store(true)
+		p.dead["two"].Store(true)
+		p.expect(t, "one unreachable")
+		if !p.set.Available("default") || p.set.Available("upstream:one") || !p.set.Available("upstream:two") {
+			t.Error("not the first alone is down")
+		}
+		p.expect(t, "two unreachable", "none")
+		if p.set.Available("default") {
+			t.Error("one of two that are down is available")
+		}
+		began := time.Now()
+		slots, err := p.set.Slots(t.Context(), "default", 5)
+		if err != nil || len(slots) != 1 || time.Since(began) != time.Second {
+			t.Fatal(len(slots), err, time.Since(began))
+		}
+		waiting := make(chan []*upstream.Slot)
+		go func() {
+			more, _ := p.set.Slots(t.Context(), "upstream:one", 5)
+			waiting <- more
+		}()
+		synctest.Wait()
+		p.dead["one"].Store(false)
+		if _, err := slots[0].Send(t.Context(), letter("x\r\n", "a@example.net")); err != nil {
+			t.Fatal(err)
+		}
+		if more := <-waiting; len(more) != 5 || time.Since(began) != time.Second {
+			t.Errorf("%d slots after the probe", len(more))
+		}
+	})
+}
+
+func TestSlotsEndsWithItsContextAndItsSet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPair(t, upstream.Limits{Connections: 1})
+		p.set.TrySlot("default")
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if _, err := p.set.Slots(ctx, "default", 1); !errors.Is(err, context.DeadlineExceeded) {
+			t.Error(err)
+		}
+		time.AfterFunc(time.Minute, func() { p.set.Retire(nil) })
+		if _, err := p.set.Slots(t.Context(), "default", 1); !errors.Is(err, upstream.ErrRetired) {
+			t.Error(err)
+		}
+	})
+}
+
+func TestReloadKeepsWhatDidNotChange(t *testing.T) {
+	kept, changed := newServer(t), newServer(t)
+	cfg := func() upstream.Config {
+		a, b := smarthost(t, kept.listen(t)), smarthost(t, changed.listen(t))
+		a.Name, b.Name = "kept", "changed"
+		return route(a, b)
+	}()
+	o, _ := options(t)
+	old := newSet(t, cfg, o)
+	useBoth := func(s *upstream.Set) {
+		for _, lane := range []string{"upstream:kept", "upstream:changed"} {
+			slot := s.TrySlot(lane)
+			if _, err := slot.Send(t.Context(), letter("x\r\n", "a@example.net")); err != nil {
+				t.Fatal(err)
+			}
+			slot.Release()
+		}
+	}
+	useBoth(old)
+	cfg.Upstreams = slices.Clone(cfg.Upstreams)
+	cfg.Upstreams[1].Limits.Connections = 7
+	next, err := upstream.New(cfg, o, old)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { next.Close() })
+	old.Retire(next)
+	if heard := changed.heard(); heard[len(heard)-1] != "QUIT" {
+		t.Error("the old connection stays open")
+	}
+	useBoth(next)
+	if kept.count() != 1 || changed.count() != 2 {
+		t.Errorf("%d and %d sessions", kept.count(), changed.count())
+	}
+	old.Close()
+	if heard := kept.heard(); heard[len(heard)-1] == "QUIT" {
+		t.Error("the connection taken over was closed with the old set")
+	}
+}
+
+// TestPatience holds the times of RFC 5321, section 4.5.3.2.
+func TestPatience(t *testing.T) {
+	for _, c := range []struct {
+		step string
+		want time.Duration
+		end  string
+	}{
+		{"GREETING", 5 * time.Minute, "unreachable"},
+		{"EHLO", 5 * time.Minute, "unreachable"},
+		{"MAIL", 5 * time.Minute, "deferred"},
+		{"RCPT", 5 * time.Minute, "deferred"},
+		{"DATA", 2 * time.Minute, "deferred"},
+		{"BODY", 3*time.Minute + 2*time.Second, "deferred"},
+		{"DOT", 10 * time.Minute, "uncertain"},
+	} {
+		t.Run(c.step, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newPair(t, upstream.Limits{})
+				p.s.fault = at(c.step, hang)
+				m := letter("", "a@example.net")
+				m.Body = lines(4096)
+				began := time.Now()
+				results, err := send(t, p.set, m)
+				got := outcomes(results)
+				if err != nil {
+					got = "unreachable"
+				}
+				if got != c.end || time.Since(began) != c.want {
+					t.Errorf("%s after %v: %v %v", got, time.Since(began), results, err)
+				}
+			})
+		})
+	}
+}

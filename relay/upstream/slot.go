@@ -1,0 +1,76 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"postern/relay/message"
+)
+
+// Slot is the right to use one connection of an upstream. It is used by one
+// goroutine at a time. A nil Slot is the right to nothing: its Upstream is ""
+// and it may be released.
+type Slot struct {
+	upstream *upstream
+	probe    bool
+	release  sync.Once
+}
+
+// Upstream is the name of the upstream.
+func (l *Slot) Upstream() string {
+	if l == nil {
+		return ""
+	}
+	return l.upstream.cfg.Name
+}
+
+// Release gives the slot back. Further calls do nothing.
+func (l *Slot) Release() {
+	if l == nil {
+		return
+	}
+	l.release.Do(func() { l.upstream.gate.release(l.probe) })
+}
+
+// Send delivers m to all of m.To in one transaction.
+//
+// An error means that nothing was handed over: an *[Unreachable], after which
+// the upstream is down for a while, or that of ctx. On an upstream that went
+// down after the slot was taken nothing is tried. Without an error there is a
+// result for each recipient, in their order. A ctx that ends cuts the
+// connection; the results say what that left open.
+func (l *Slot) Send(ctx context.Context, m *message.Message) ([]message.Result, error) {
+	u := l.upstream
+	if fault := u.gate.fault(l.probe); fault != nil {
+		return nil, fault
+	}
+	results, err := u.transport.send(ctx, m)
+	l.learn(err)
+	u.count(m, results, err)
+	return results, err
+}
+
+// learn tells the breaker how a try ended. One that our own side ended says
+// nothing of the upstream.
+func (l *Slot) learn(err error) {
+	u := l.upstream
+	var fault *Unreachable
+	switch {
+	case err == nil:
+		if u.gate.succeed(l.probe) {
+			u.showState(true)
+			u.log.Info("upstream up", "upstream", u.cfg.Name)
+		}
+		l.probe = false
+	case errors.As(err, &fault):
+		until, changed := u.gate.fail(time.Now(), l.probe, fault)
+		if changed {
+			u.showState(false)
+			u.log.Warn("upstream down", "upstream", u.cfg.Name, "phase", fault.Phase, "error", fault.Err,
+				"hint", fault.Hint, "next", until.UTC().Format(time.RFC3339))
+		}
+		l.probe = false
+	}
+}

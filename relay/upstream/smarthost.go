@@ -1,0 +1,100 @@
+package upstream
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"postern/metrics"
+	"postern/relay/message"
+)
+
+// smarthost sends through an SMTP server that takes our mail.
+type smarthost struct {
+	cfg      Upstream
+	hostname string
+	tls      *tls.Config
+	patience patience
+	dial     func(context.Context) (net.Conn, error)
+	pool     pool
+	metrics  *metrics.Metrics
+}
+
+// newSmarthost takes a checked configuration with its limits filled in.
+func newSmarthost(cfg Upstream, o Options, roots []byte) (*smarthost, error) {
+	host, err := splitAddress(cfg.Address)
+	if err != nil {
+		return nil, fmt.Errorf("address: %w", err)
+	}
+	if cfg.TLS == "" {
+		cfg.TLS = tlsStart
+	}
+	if cfg.ServerName == "" {
+		cfg.ServerName = host
+	}
+	h := &smarthost{
+		cfg:      cfg,
+		hostname: o.Hostname,
+		tls:      clientTLS(cfg.ServerName, roots),
+		patience: standard,
+		pool:     pool{keep: cfg.Limits.Idle.Std()},
+		metrics:  o.Metrics,
+	}
+	h.dial = func(ctx context.Context) (net.Conn, error) {
+		d := net.Dialer{Timeout: h.patience.dial}
+		return d.DialContext(ctx, "tcp", cfg.Address)
+	}
+	return h, nil
+}
+
+// took adds the time since began to the numbers of a phase.
+func (h *smarthost) took(phase string, began time.Time) {
+	h.metrics.UpstreamPhase.WithLabelValues(h.cfg.Name, phase).Observe(time.Since(began).Seconds())
+}
+
+// errStale is that of a kept connection on which MAIL was not answered, or only
+// by 421 or by the wish for a new login: its time was over.
+var errStale = errors.New("the connection was closed while idle")
+
+// send prefers a kept connection. When that turns out stale it tries a new one.
+func (h *smarthost) send(ctx context.Context, m *message.Message) ([]message.Result, error) {
+	if c := h.pool.get(); c != nil {
+		results, err := h.deliver(ctx, c, m)
+		if !errors.Is(err, errStale) {
+			return results, err
+		}
+	}
+	c, err := h.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return h.deliver(ctx, c, m)
+}
+
+// deliver makes one transaction and keeps c for another, if it may.
+func (h *smarthost) deliver(ctx context.Context, c *conn, m *message.Message) ([]message.Result, error) {
+	stop := context.AfterFunc(ctx, c.abort)
+	t := newTransaction(ctx, c, m, h.took)
+	err := t.run()
+	if !stop() {
+		c.broken = true
+	}
+	switch {
+	case c.broken:
+		c.abort()
+	case c.used >= h.cfg.Limits.MessagesPerConnection:
+		c.quit()
+	default:
+		h.pool.put(c)
+	}
+	if t.loginLost != nil {
+		return nil, unreachable(h.cfg.Name, phaseAuth, t.loginLost)
+	}
+	return t.results, err
+}
+
+// close says goodbye on the connections that are kept.
+func (h *smarthost) close() { h.pool.close() }

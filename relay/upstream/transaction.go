@@ -1,0 +1,254 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"postern/relay/message"
+)
+
+// Phases of a transaction, as the metrics name them.
+const (
+	phaseEnvelope = "envelope"
+	phaseData     = "data"
+)
+
+// maxBatch is how many commands are sent before their replies are read. A
+// server that pipelines answers while it reads: were there no bound, both sides
+// could end up waiting for the other to read (RFC 2920, section 3.1).
+const maxBatch = 64
+
+// transaction is one mail transaction (RFC 5321, section 3.3) on a session.
+type transaction struct {
+	ctx  context.Context
+	c    *conn
+	m    *message.Message
+	took func(phase string, began time.Time)
+
+	results []message.Result
+	settled []bool // by recipient: its result stands
+	// heard: MAIL was answered. proceed: DATA was answered by 354. ended: the
+	// final dot may have been sent.
+	heard, proceed, ended bool
+	// reused: the session served others before, so that it may have died, or
+	// forgotten who we are, in the meantime.
+	reused bool
+	// loginLost is the answer of a fresh session to MAIL when it asks for AUTH.
+	loginLost *message.Reply
+}
+
+func newTransaction(ctx context.Context, c *conn, m *message.Message, took func(string, time.Time)) *transaction {
+	return &transaction{ctx: ctx, c: c, m: m, took: took,
+		results: make([]message.Result, len(m.To)), settled: make([]bool, len(m.To))}
+}
+
+// run takes the transaction to its end. Afterwards every recipient is settled,
+// or the error is errStale.
+func (t *transaction) run() error {
+	for i, r := range carriage(t.m, t.c.ext) {
+		t.settle(i, r)
+	}
+	if t.open() == 0 {
+		return nil
+	}
+	body, err := t.m.Open()
+	if err != nil {
+		t.settleRest(unreadable(err))
+		return nil
+	}
+	defer body.Close()
+
+	t.reused = t.c.used > 0
+	t.c.used++
+	began := time.Now()
+	if err := t.envelope(); err != nil {
+		t.c.broken = true
+		if t.reused && !t.heard {
+			return errStale
+		}
+		t.settleRest(t.interrupted(err))
+		return nil
+	}
+	t.took(phaseEnvelope, began)
+	switch {
+	case !t.proceed:
+	case t.open() == 0:
+		t.endEmpty()
+	default:
+		defer t.took(phaseData, time.Now())
+		t.content(body)
+	}
+	return nil
+}
+
+// settle fixes the result of recipient i, once.
+func (t *transaction) settle(i int, r message.Result) {
+	if !t.settled[i] {
+		t.results[i], t.settled[i] = r, true
+	}
+}
+
+// settleRest fixes the result of all who have none yet.
+func (t *transaction) settleRest(r message.Result) {
+	for i := range t.results {
+		t.settle(i, r)
+	}
+}
+
+// open counts the recipients without a result.
+func (t *transaction) open() int {
+	n := 0
+	for _, settled := range t.settled {
+		if !settled {
+			n++
+		}
+	}
+	return n
+}
+
+// step is one command of the envelope and what its reply means.
+type step struct {
+	line string
+	wait time.Duration
+	hear func(message.Reply) error
+}
+
+// steps are the commands, those to recipients who have a result left out.
+func (t *transaction) steps() []step {
+	var steps []step
+	add := func(line string, wait time.Duration, hear func(message.Reply) error) {
+		steps = append(steps, step{line, wait, hear})
+	}
+	p := t.c.patience
+	if t.c.dirty {
+		add("RSET", p.command, t.hearReset)
+	}
+	add(mailCommand(t.m, t.c.ext), p.command, t.hearMail)
+	for i, to := range t.m.To {
+		if !t.settled[i] {
+			add(rcptCommand(to, t.c.ext), p.command, func(r message.Reply) error { return t.hearRcpt(i, r) })
+		}
+	}
+	add("DATA", p.data, t.hearData)
+	return steps
+}
+
+// envelope says the steps, many at once when the server pipelines, and stops
+// when there is nobody left to send to. An error means that the session is over.
+func (t *transaction) envelope() error {
+	size := 1
+	if t.c.ext.has("PIPELINING") {
+		size = maxBatch
+	}
+	for batch := range slices.Chunk(t.steps(), size) {
+		if t.open() == 0 {
+			return nil
+		}
+		for _, s := range batch {
+			if err := t.c.line(s.line); err != nil {
+				return err
+			}
+		}
+		if err := t.c.flush(t.c.patience.command); err != nil {
+			return err
+		}
+		for _, s := range batch {
+			if err := t.hear(s); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// hear reads the reply to one step. After 421 the server answers nothing more
+// (RFC 5321, section 3.8).
+func (t *transaction) hear(s step) error {
+	reply, err := t.c.reply(s.wait)
+	if err != nil {
+		return err
+	}
+	if reply.Code == 421 {
+		return &reply
+	}
+	return s.hear(reply)
+}
+
+func (t *transaction) hearReset(reply message.Reply) error {
+	if !reply.Positive() {
+		return fmt.Errorf("RSET: %w", &reply)
+	}
+	t.c.dirty = false
+	return nil
+}
+
+func (t *transaction) hearMail(reply message.Reply) error {
+	if t.reused && loginLost(reply) {
+		return &reply
+	}
+	t.heard = true
+	if reply.Positive() {
+		t.c.dirty = true
+		return nil
+	}
+	if loginLost(reply) {
+		t.loginLost = &reply
+		t.c.broken = true
+	}
+	t.settleRest(t.refused(atMail, reply))
+	return nil
+}
+
+// hearRcpt does not matter once MAIL was refused: its result stands.
+func (t *transaction) hearRcpt(i int, reply message.Reply) error {
+	if !reply.Positive() && !t.settled[i] {
+		t.settle(i, t.refused(atRcpt, reply))
+	}
+	return nil
+}
+
+func (t *transaction) hearData(reply message.Reply) error {
+	t.proceed = reply.Code == 354
+	if !t.proceed && t.open() > 0 {
+		t.settleRest(t.refused(atData, reply))
+	}
+	return nil
+}
+
+// refused judges a reply other than the one hoped for. After one that makes no
+// sense there, or complains of the session, the session is not used again.
+func (t *transaction) refused(at stage, reply message.Reply) message.Result {
+	if reply.Code < 400 || sessionFault(reply) {
+		t.c.broken = true
+	}
+	return judge(at, reply)
+}
+
+// interrupted is the result of those whose answer will never come: uncertain
+// when the final dot may have been sent.
+func (t *transaction) interrupted(err error) message.Result {
+	switch {
+	case t.ctx.Err() != nil:
+		err = fmt.Errorf("cut off by our side: %w", context.Cause(t.ctx))
+	case errors.Is(err, io.EOF):
+		err = errors.New("the server closed the connection")
+	}
+	var reply *message.Reply
+	switch {
+	case t.ended:
+		return own(message.Uncertain, "4.4.2", fmt.Sprintf("no answer to the final dot, the mail may have been taken: %v", err))
+	case errors.As(err, &reply):
+		return message.Result{Outcome: message.Deferred, Reply: *reply}
+	}
+	return own(message.Deferred, "4.4.2", fmt.Sprintf("the session broke off before the mail was sent: %v", err))
+}
+
+// unreadable is the result when our copy of the message cannot be read. The
+// final dot is never sent then.
+func unreadable(err error) message.Result {
+	return own(message.Deferred, "4.3.0", fmt.Sprintf("the stored message cannot be read: %v", err))
+}

@@ -1,0 +1,76 @@
+package upstream
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+
+	"postern/relay/message"
+)
+
+// Phases of reaching an upstream, in order.
+const (
+	phaseConnect  = "connect"
+	phaseTLS      = "tls"
+	phaseGreeting = "greeting"
+	phaseAuth     = "auth"
+)
+
+// Unreachable says that an upstream could not be brought to the point where it
+// takes mail. Nothing was handed over, and no message is to blame.
+type Unreachable struct {
+	Upstream string
+	// Phase is what failed: "connect", "tls", "greeting" or "auth".
+	Phase string
+	// Err is what happened; a *message.Reply when the upstream said so.
+	Err error
+	// Hint says what to do about it.
+	Hint string
+}
+
+func (u *Unreachable) Error() string {
+	return fmt.Sprintf("upstream %s: %s: %v; %s", u.Upstream, u.Phase, u.Err, u.Hint)
+}
+
+func (u *Unreachable) Unwrap() error { return u.Err }
+
+// refusedForGood tells whether it was a 5yz reply.
+func (u *Unreachable) refusedForGood() bool {
+	var reply *message.Reply
+	return errors.As(u.Err, &reply) && reply.Permanent()
+}
+
+// unreachable adds the hint that fits.
+func unreachable(upstream, phase string, err error) *Unreachable {
+	return &Unreachable{Upstream: upstream, Phase: phase, Err: err, Hint: hint(phase, err)}
+}
+
+func hint(phase string, err error) string {
+	switch phase {
+	case phaseConnect:
+		if dns := new(net.DNSError); errors.As(err, &dns) {
+			return "check the host in its address, and the resolver of this machine"
+		}
+		return "check its address and port, and that a firewall lets this machine out"
+	case phaseTLS:
+		return hintTLS(err)
+	case phaseGreeting:
+		return "it does not take mail now; if this lasts, check hostname and that its port speaks SMTP"
+	}
+	return "check its username and password, and that the account may send by SMTP"
+}
+
+func hintTLS(err error) string {
+	if unknown := new(x509.UnknownAuthorityError); errors.As(err, unknown) {
+		return "set ca to a PEM file with the root its certificate comes from"
+	}
+	if name := new(x509.HostnameError); errors.As(err, name) {
+		return "set server_name to a name its certificate has"
+	}
+	if record := new(tls.RecordHeaderError); errors.As(err, record) {
+		return "the port does not begin with TLS: use tls: starttls"
+	}
+	return "check tls (starttls is usual on port 587, implicit on 465) and its certificate"
+}

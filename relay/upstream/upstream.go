@@ -1,0 +1,150 @@
+// Package upstream answers one question of a delivery: through whom?
+//
+// A route leads mail to upstreams in order of preference. An upstream is an
+// SMTP smarthost or the capture directory. Each has a number of slots, one for
+// every connection it may have open, and a breaker:
+//
+//   - up: slots are handed out while there are free ones.
+//   - down: it could not be reached. None is handed out until a pause is over
+//     (1s, doubled at each failure up to 1m), then one at a time, as a probe. A
+//     probe that reaches it brings it up again.
+//
+// A delivery through a smarthost takes these steps, on a connection kept from
+// an earlier one when there is one: connect, TLS, greeting and EHLO, AUTH; then
+// MAIL, RCPT, DATA, the content, the final dot. What fails before MAIL is the
+// upstream's trouble ([Unreachable]) and never the mail's. From the moment the
+// final dot may have left, a lost answer makes an Uncertain result and nothing
+// else does.
+//
+// When to try and try again, what the message looks like and what its sender
+// learns is left to others.
+package upstream
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"reflect"
+	"time"
+
+	"postern/metrics"
+	"postern/relay/message"
+)
+
+// Defaults of Limits.
+const (
+	defaultConnections = 20
+	defaultMessages    = 100
+	defaultIdle        = 30 * time.Second
+)
+
+// transport carries messages to one upstream: smarthost or capture.
+type transport interface {
+	// send is Slot.Send.
+	send(ctx context.Context, m *message.Message) ([]message.Result, error)
+	// close drops what is kept open between messages. A send that is under
+	// way, or comes later, ends as ever but keeps nothing open.
+	close()
+}
+
+// upstream is a transport with its gate. A reload that does not change it
+// hands it from one Set to the next.
+type upstream struct {
+	cfg       Upstream
+	made      made
+	gate      gate
+	transport transport
+	metrics   *metrics.Metrics
+	log       *slog.Logger
+}
+
+// made is all an upstream was built from: when it is the same again, so is the
+// upstream.
+type made struct {
+	cfg      Upstream
+	hostname string
+	dataDir  string
+	roots    []byte // what the CA file held
+}
+
+func (m made) same(n made) bool {
+	return reflect.DeepEqual(m.cfg, n.cfg) && m.hostname == n.hostname &&
+		m.dataDir == n.dataDir && bytes.Equal(m.roots, n.roots)
+}
+
+// newUpstream builds cfg, or returns old's upstream of that name when it was
+// built from the same.
+func newUpstream(cfg Upstream, o Options, old *Set) (*upstream, error) {
+	roots, err := readRoots(cfg.CA)
+	if err != nil {
+		return nil, fmt.Errorf("upstream %q: ca: %w", cfg.Name, err)
+	}
+	from := made{cfg: cfg, hostname: o.Hostname, dataDir: o.DataDir, roots: roots}
+	if old != nil {
+		if u := old.upstreams[cfg.Name]; u != nil && u.made.same(from) {
+			return u, nil
+		}
+	}
+	cfg.Limits = cfg.Limits.orDefault()
+	u := &upstream{cfg: cfg, made: from, metrics: o.Metrics, log: o.Log}
+	u.gate.capacity = cfg.Limits.Connections
+	if cfg.Preset == presetCapture {
+		u.transport = newCapture(o.DataDir)
+	} else {
+		h, err := newSmarthost(cfg, o, roots)
+		if err != nil {
+			return nil, fmt.Errorf("upstream %q: %w", cfg.Name, err)
+		}
+		u.transport = h
+	}
+	u.showState(true)
+	return u, nil
+}
+
+// showState exports whether u is up.
+func (u *upstream) showState(up bool) {
+	for state, on := range map[string]bool{"up": up, "down": !up} {
+		value := 0.0
+		if on {
+			value = 1
+		}
+		u.metrics.UpstreamState.WithLabelValues(u.cfg.Name, state).Set(value)
+	}
+}
+
+// retire closes what u keeps open. Nothing is told of its state any more:
+// another upstream of that name may stand in its place.
+func (u *upstream) retire() {
+	u.gate.retire()
+	u.transport.close()
+}
+
+// count adds one attempt at m to the numbers; one that our own side ended
+// before it began is none.
+func (u *upstream) count(m *message.Message, results []message.Result, err error) {
+	if fault := new(Unreachable); errors.As(err, &fault) {
+		u.metrics.UpstreamAttempts.WithLabelValues(u.cfg.Name, "unreachable").Add(float64(len(m.To)))
+	}
+	for _, r := range results {
+		u.metrics.UpstreamAttempts.WithLabelValues(u.cfg.Name, r.Outcome.String()).Inc()
+		if class, ok := replyClass(r); ok {
+			u.metrics.UpstreamReplies.WithLabelValues(u.cfg.Name, class).Inc()
+		}
+	}
+}
+
+// replyClass is the metric's name for the reply of r; not ok when the upstream
+// was never asked.
+func replyClass(r message.Result) (class string, ok bool) {
+	switch r.Reply.Code / 100 {
+	case 2:
+		return "2xx", true
+	case 4:
+		return "4xx", true
+	case 5:
+		return "5xx", true
+	}
+	return "none", r.Outcome != message.Failed
+}
