@@ -1,0 +1,140 @@
+package submission
+
+import (
+	"crypto/tls"
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Config is everything the room needs; the relay gathers it from the sections
+// of the configuration.
+type Config struct {
+	// Hostname stands in the greeting.
+	Hostname  string
+	Listeners []Listener
+	TLS       TLS
+	// Mechanisms are the SASL mechanisms offered, in that order: PLAIN, LOGIN.
+	Mechanisms []string
+	// MaxSize is the largest message in octets that any account may send; 0 is
+	// no limit. What Gateway.Mail allows may be less.
+	MaxSize int64
+	// MaxRecipients bounds the RCPT commands of a transaction; 0 is 10,000.
+	MaxRecipients int
+}
+
+// Listener is one address on which clients submit mail.
+type Listener struct {
+	// Name stands in logs, metrics and history.
+	Name string `yaml:"name"`
+	// Address is host:port; an empty host is every address of the machine.
+	Address string `yaml:"address"`
+	// TLS is "starttls" (RFC 6409, port 587) or "implicit" (RFC 8314, port 465).
+	TLS string `yaml:"tls"`
+}
+
+// The values of Listener.TLS.
+const (
+	startTLS    = "starttls"
+	implicitTLS = "implicit"
+)
+
+// Check reports what is wrong with the listener.
+func (l Listener) Check(bad func(key, format string, args ...any)) {
+	if l.Name == "" {
+		bad("name", "it is empty; the name stands in logs and metrics, such as submission")
+	}
+	if err := checkAddress(l.Address); err != nil {
+		bad("address", "%v", err)
+	}
+	if l.TLS != startTLS && l.TLS != implicitTLS {
+		bad("tls", "%q is neither starttls (port 587) nor implicit (port 465)", l.TLS)
+	}
+}
+
+func checkAddress(address string) error {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return fmt.Errorf("%q is not an address to listen on; write host:port, or :587 for every address of the machine", address)
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return fmt.Errorf("%q is not a port number", port)
+	} else if n == 0 && host == "" {
+		return fmt.Errorf("%q names no port", address)
+	}
+	return nil
+}
+
+// TLS is the tls section of the configuration.
+type TLS struct {
+	// Certificates are offered by what the client supports, the first one
+	// when none fits; with an RSA and an ECDSA one both old and new clients
+	// are served.
+	Certificates []Certificate `yaml:"certificates"`
+	// MinVersion is "1.2" (default) or "1.3".
+	MinVersion string `yaml:"min_version"`
+}
+
+// versions are the values of TLS.MinVersion.
+var versions = map[string]uint16{"": tls.VersionTLS12, "1.2": tls.VersionTLS12, "1.3": tls.VersionTLS13}
+
+// Check reports what is wrong with the section.
+func (t TLS) Check(bad func(key, format string, args ...any)) {
+	if len(t.Certificates) == 0 {
+		bad("certificates", `it is empty; clients need a certificate to log in safely ("postern cert" makes one)`)
+	}
+	if _, ok := versions[t.MinVersion]; !ok {
+		bad("min_version", `%q is not a version; write "1.2" or "1.3"`, t.MinVersion)
+	}
+}
+
+// Certificate is a pair of PEM files, read again when they change.
+type Certificate struct {
+	Certificate string `yaml:"certificate"`
+	Key         string `yaml:"key"`
+}
+
+// Check reports a pair that cannot be read or does not belong together.
+func (c Certificate) Check(bad func(key, format string, args ...any)) {
+	switch {
+	case c.Certificate == "":
+		bad("certificate", "it is empty; name the PEM file with the certificate and its chain")
+	case c.Key == "":
+		bad("key", "it is empty; name the PEM file with the private key")
+	default:
+		if _, err := c.load(); err != nil {
+			bad("", "%v", err)
+		}
+	}
+}
+
+// load reads the pair.
+func (c Certificate) load() (*tls.Certificate, error) {
+	pair, err := tls.LoadX509KeyPair(c.Certificate, c.Key)
+	if err != nil {
+		return nil, fmt.Errorf("certificate %s with key %s: %s", c.Certificate, c.Key, strings.TrimPrefix(err.Error(), "tls: "))
+	}
+	return &pair, nil
+}
+
+// check finds what no single section can see.
+func (c Config) check() error {
+	var names []string
+	for _, l := range c.Listeners {
+		if slices.Contains(names, l.Name) {
+			return fmt.Errorf("two listeners are named %q; give each its own name", l.Name)
+		}
+		names = append(names, l.Name)
+		if l.TLS != startTLS && l.TLS != implicitTLS {
+			return fmt.Errorf("listener %s: tls: %q is neither starttls nor implicit", l.Name, l.TLS)
+		}
+	}
+	for _, mechanism := range c.Mechanisms {
+		if _, ok := mechanisms[mechanism]; !ok {
+			return fmt.Errorf("mechanism %q is not one of PLAIN and LOGIN", mechanism)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,58 @@
+// Package submission answers: what was said? It speaks SMTP with the clients
+// that submit mail (RFC 6409) and turns each transaction into one
+// [message.Message] for its [Gateway].
+//
+// It leaves to others who a name and password belong to, what an account may
+// do, how a message is completed and where it is kept: those are the
+// Gateway's questions. It decides only what the protocol decides: TLS before
+// AUTH, AUTH before MAIL, one transaction at a time, well-formed addresses,
+// line ends and sizes.
+//
+// The words are spoken by go-smtp. Around it stand
+//
+//	door        an address we listen on; lets clients in and sets up TLS
+//	generation  one configuration of a door: running sessions keep theirs
+//	guard       the connection under TLS: limits, deadlines, draining
+//	session     the defensive half above go-smtp: order, addresses, failures
+//	lines       what a message may consist of, on its way to the Spool
+//
+// A session passes these states, and none is skipped:
+//
+//	clear -> TLS -> authenticated -> in transaction -> transferring -> answered
+package submission
+
+import (
+	"context"
+	"io"
+
+	"postern/relay/message"
+)
+
+// Gateway is what a session asks of the relay. An error is told to the client:
+// a *message.Reply, found by errors.As, as it is; anything else as 451 4.3.0
+// with the cause in the log only. The context ends when the connection does.
+type Gateway interface {
+	// Authenticate names the account that a name and password prove. A 5yz
+	// reply counts against the client; a 4yz one is our own trouble.
+	Authenticate(ctx context.Context, c message.Client, name, password string) (account string, err error)
+	// Mail decides on the sender. ID, Received, Client, From and the parameters
+	// of MAIL are set. The message may be of maxSize octets; 0 is no limit.
+	Mail(ctx context.Context, m *message.Message) (maxSize int64, err error)
+	// Recipient decides on r; m.To holds those accepted so far.
+	Recipient(ctx context.Context, m *message.Message, r message.Recipient) error
+	// Spool makes room for one body.
+	Spool() Spool
+	// Accept takes responsibility for m: when it returns nil the client is told
+	// 250, and not before.
+	Accept(ctx context.Context, m *message.Message) error
+}
+
+// Spool takes a body as it arrives.
+type Spool interface {
+	io.Writer
+	// Body is what was written; nothing is written after it.
+	Body() (message.Body, error)
+	// Discard forgets what was written. It is called for every spool whose
+	// message was not accepted, whatever went wrong.
+	Discard()
+}
