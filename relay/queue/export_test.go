@@ -1,0 +1,55 @@
+package queue
+
+import (
+	"context"
+	"time"
+)
+
+// What the tests of this package reach inside for: faults that a disk makes.
+
+// FailCommits lets commits fail with what fault returns, unless that is nil.
+func (s *SQLite) FailCommits(fault func() error) error {
+	return s.w.do(context.Background(), other, func(*tx) error {
+		commit := s.w.commit
+		s.w.commit = func() error {
+			if err := fault(); err != nil {
+				return err
+			}
+			return commit()
+		}
+		return nil
+	})
+}
+
+// Exec runs a statement in the database.
+func (s *SQLite) Exec(query string, args ...any) error {
+	return s.w.do(context.Background(), other, func(t *tx) error {
+		_, err := t.exec(query, args...)
+		return err
+	})
+}
+
+// LimitLog has the write-ahead log brought back from that size.
+func (s *SQLite) LimitLog(size int64) error {
+	return s.w.do(context.Background(), other, func(*tx) error {
+		s.w.log.limit, s.w.log.next = size, size
+		return nil
+	})
+}
+
+// InFlight is how many accepts and outcomes are expected.
+func (s *SQLite) InFlight() (accepts, outcomes int64) {
+	return s.w.accepts.Load(), s.w.outcomes.Load()
+}
+
+// NextAttempt and Expired are the schedule of cfg.
+func NextAttempt(cfg Config, attempts int, now time.Time, chance float64) time.Time {
+	return newSchedule(cfg).next(attempts, now, chance)
+}
+
+func Expired(cfg Config, received, now time.Time) bool {
+	return newSchedule(cfg).expired(received, now)
+}
+
+// Unfit is what is wrong with a file system.
+var Unfit = unfit

@@ -1,0 +1,248 @@
+// Package queue keeps accepted messages until they are delivered or given up,
+// and answers: when?
+//
+// It owns the durable store, the retry schedule, the claims and the history.
+// It leaves to others which lane a message waits in (upstream), what to do
+// with a claim (relay), and what the sender learns (bounce).
+//
+// A message is one row, its content another while anything of it waits, and
+// each recipient is a delivery, in one of these states:
+//
+//	queued     accepted, due now                             leaves by a claim
+//	sending    durably claimed, before MAIL is said          leaves by its outcome
+//	deferred   tried, to be tried again at its next time     leaves by a claim
+//	held       waits for a person                            leaves by a person
+//	uncertain  may have been sent; tried again only through  leaves by a claim
+//	           the upstream it may have left by
+//	delivered, failed, dropped                               the end
+//
+// A delivery whose owner died while sending is uncertain when the store is
+// opened next. When the last recipient of a message ends, its content goes;
+// its envelope and history stay for the retention.
+package queue
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	"postern/metrics"
+	"postern/relay/message"
+)
+
+// Store is what every engine offers. All methods are safe for concurrent use.
+type Store interface {
+	Reader
+
+	// Spool begins a body. Its content is not durable, and nothing of it shows
+	// in the store, before Put.
+	Spool() Spool
+
+	// Ready is nil when Put may be expected to succeed, else the reply to give
+	// a client: 452 4.3.1 while space is short, 451 4.3.0 when the store has
+	// failed.
+	Ready() error
+
+	// Put makes m durable: header, body, one delivery per recipient and the
+	// history row with the changes, in one transaction. The deliveries wait in
+	// lane. With upstream != "" they are claimed for it in the same
+	// transaction and the claim, with m itself as its message, is returned to
+	// be sent from memory; the claim is nil otherwise, and when the store
+	// cannot take outcomes just now. Errors are those of Ready, 552 5.3.4 for a
+	// header too large to keep, or mean our trouble; in any case the message
+	// has not been accepted.
+	Put(ctx context.Context, m *message.Message, changes []message.Change, lane, upstream string) (*Claim, error)
+
+	// Wait returns nil when a delivery of the lane is due, or the error of ctx
+	// or of a failed store.
+	Wait(ctx context.Context, lane string) error
+
+	// Claim takes up to max messages that are due in the lane, each with its
+	// due recipients, in turns between accounts, oldest first within one. The
+	// claim is durable before it returns. An entry found damaged is set aside
+	// and the next one taken.
+	Claim(ctx context.Context, lane, upstream string, max int) ([]*Claim, error)
+
+	// Settle records how the recipients of a claim fared, results parallel to
+	// c.Message.To, and decides what becomes of each. While the disk is full
+	// it keeps trying until ctx ends; until then nothing else is claimed,
+	// because an outcome that is lost means mail sent twice.
+	Settle(ctx context.Context, c *Claim, results []message.Result) ([]Settled, error)
+
+	// Return gives back a claim of which nothing was sent: due at once, the
+	// attempt not counted. A reason, if not "", goes to the history.
+	Return(ctx context.Context, c *Claim, reason string) error
+
+	// Sweep gives up on deliveries that wait beyond their time and deletes
+	// history past its retention or size. Call it about once a minute.
+	Sweep(ctx context.Context) ([]Settled, error)
+
+	// Reroute asks route for the lane of every message that has not ended and
+	// moves its deliveries there, those pinned to an upstream excepted. With
+	// ok false they stay where they are.
+	Reroute(ctx context.Context, route func(account string, from message.Address) (lane string, ok bool)) error
+
+	// Numbers is for metrics.
+	Numbers(ctx context.Context) (metrics.QueueNumbers, error)
+
+	// Configure puts other retry, expiry, retention and space settings in
+	// force. Deliveries that wait keep the time they have been given.
+	Configure(cfg Config)
+
+	// Failed is closed when the store can no longer promise that what it says
+	// is durable; Err is then the sentence to end the process with.
+	Failed() <-chan struct{}
+	Err() error
+}
+
+// Reader looks at the store without changing it.
+type Reader interface {
+	// List is the entries that match, ordered by id, without their history.
+	List(ctx context.Context, f Filter) ([]Entry, error)
+	// Show is one entry with history, and header and body if still there; the
+	// error wraps ErrNotFound when there is none.
+	Show(ctx context.Context, id string) (*Entry, error)
+	Close() error
+}
+
+// ErrNotFound says that the store has no entry of that id.
+var ErrNotFound = errors.New("no such message")
+
+// Spool takes a body as it arrives. It is used by one goroutine.
+type Spool interface {
+	io.Writer
+	// Body ends the body and makes it durable. Space running out is 452 4.3.1.
+	Body() (message.Body, error)
+	// Discard drops the body unless it was handed to a successful Put. It may
+	// be called at any time, more than once.
+	Discard()
+}
+
+// State is where a delivery stands.
+type State string
+
+// The states of a delivery, as the package comment explains them.
+const (
+	Queued    State = "queued"
+	Sending   State = "sending"
+	Deferred  State = "deferred"
+	Held      State = "held"
+	Uncertain State = "uncertain"
+	Delivered State = "delivered"
+	Failed    State = "failed"
+	Dropped   State = "dropped"
+)
+
+// Ended tells whether nothing will happen to the delivery any more.
+func (s State) Ended() bool { return s == Delivered || s == Failed || s == Dropped }
+
+// Claim is the right and the duty to try a message now. It ends by Settle or
+// Return, exactly once.
+type Claim struct {
+	// Message has only the claimed recipients in its envelope.
+	Message *message.Message
+	// Lane is where it waited, Upstream whom it was claimed for.
+	Lane, Upstream string
+
+	key        int64      // the message's row
+	deliveries []Delivery // as they were when claimed, parallel to Message.To
+}
+
+// Delivery is how far one recipient has come.
+type Delivery struct {
+	Recipient message.Recipient
+	State     State
+	Lane      string
+	// Upstream is the one last claimed for; "" before the first claim.
+	Upstream string
+	// Attempts counts those that ended in an outcome.
+	Attempts int
+	// NextAt is when it is due; zero when it waits for no time.
+	NextAt time.Time
+	// Reply is the last word of an upstream, or ours with Code 0.
+	Reply message.Reply
+	// RemoteID is the upstream's queue id once delivered, if it told one.
+	RemoteID string
+
+	n          int  // place among the message's recipients, from 0
+	unreadable bool // Recipient is only what could be made of it
+}
+
+// Settled is what an outcome made of one recipient, for log, metrics and
+// reports.
+type Settled struct {
+	ID, Account string
+	From        message.Address
+	Recipient   message.Address
+	State       State
+	Lane        string // where it waits now, or waited last
+	Upstream    string
+	Attempts    int
+	NextAt      time.Time // zero when it waits for no time
+	Received    time.Time
+	Reply       message.Reply
+	RemoteID    string
+}
+
+// Entry is a message as the store knows it.
+type Entry struct {
+	ID string
+	message.Envelope
+	Client   message.Client
+	Received time.Time
+	// Finished is when the last recipient ended; zero before.
+	Finished time.Time
+	// Size is in octets on the wire, header included.
+	Size int64
+	// Damaged says what is wrong with the stored content; "" if nothing is
+	// known to be.
+	Damaged    string
+	Deliveries []Delivery // in the order of RCPT
+
+	// Only by Show. Header and Body are nil when the message has ended or
+	// cannot be read.
+	History []Event
+	Header  message.Header
+	Body    message.Body
+}
+
+// Event is one row of a message's history.
+type Event struct {
+	At time.Time `json:"-"`
+	// What happened: accepted, attempted, returned, interrupted (the process
+	// died while sending), expired, damaged or ended.
+	What string `json:"-"`
+	// Upstream is the one claimed for.
+	Upstream string `json:"upstream,omitempty"`
+	// Text explains, for a person.
+	Text string `json:"text,omitempty"`
+	// Changes is what the gateway did to the message before it was accepted.
+	Changes []message.Change `json:"changes,omitempty"`
+	// Results is what became of each recipient concerned.
+	Results []EventResult `json:"results,omitempty"`
+}
+
+// EventResult is what an event meant for one recipient.
+type EventResult struct {
+	Recipient string        `json:"recipient"`
+	State     State         `json:"state"`
+	Reply     message.Reply `json:"reply,omitzero"`
+	RemoteID  string        `json:"remote_id,omitempty"`
+}
+
+// Filter narrows a list. Zero fields do not narrow.
+type Filter struct {
+	// States: any recipient in one of them. None means all that have not ended,
+	// or with All every one.
+	States []State
+	All    bool
+	// Account, Sender and Recipient in any letter case, Lane exactly.
+	Account, Sender, Recipient, Lane string
+	// Newest lists the latest ids first.
+	Newest bool
+	// After is the last id of the page before.
+	After string
+	// Limit is the number of entries; 0 means 100.
+	Limit int
+}

@@ -1,0 +1,222 @@
+package queuetest
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"testing"
+	"time"
+
+	"postern/relay/message"
+	"postern/relay/queue"
+	"postern/relay/setting"
+)
+
+func testWait(t *testing.T, open Open) {
+	s := open(t, Config())
+	done := make(chan error, 1)
+	go func() { done <- s.Wait(t.Context(), lane) }()
+	put(t, s, NewMessage("printer", 10, "a@example.com"))
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	claimOne(t, s, lane)
+}
+
+func testWaitCancelled(t *testing.T, open Open) {
+	s := open(t, Config())
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- s.Wait(ctx, lane) }()
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Fatalf("error %v", err)
+	}
+}
+
+func testReroute(t *testing.T, open Open) {
+	s := open(t, soon())
+	waiting := put(t, s, NewMessage("printer", 10, "a@example.com"))
+	put(t, s, NewMessage("lost", 10, "a@example.com"))
+	pinned := NewMessage("printer", 10, "b@example.com")
+	c, err := s.Put(t.Context(), pinned, nil, lane, upstream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	settle(t, s, c, uncertain)
+	err = s.Reroute(t.Context(), func(account string, from message.Address) (string, bool) {
+		return "new", account == "printer" && from == waiting.From
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c := claimOne(t, s, "new"); c.Message.ID != waiting.ID {
+		t.Errorf("rerouted %s", c.Message.ID)
+	}
+	if c := claimOne(t, s, lane); c.Message.Client.Account != "lost" {
+		t.Errorf("left %s", c.Message.Client.Account)
+	}
+	wait(t, s, message.PinnedLane(upstream))
+	claimOne(t, s, message.PinnedLane(upstream))
+}
+
+func testRerouteSending(t *testing.T, open Open) {
+	s := open(t, soon())
+	put(t, s, NewMessage("printer", 10, "a@example.com"))
+	c := claimOne(t, s, lane)
+	if err := s.Reroute(t.Context(), func(string, message.Address) (string, bool) { return "new", true }); err != nil {
+		t.Fatal(err)
+	}
+	if got := settle(t, s, c, deferred)[0]; got.Lane != "new" {
+		t.Errorf("settled %+v", got)
+	}
+	wait(t, s, "new")
+	claimOne(t, s, "new")
+}
+
+func testRetention(t *testing.T, open Open) {
+	cfg := Config()
+	s := open(t, cfg)
+	ended := put(t, s, NewMessage("printer", 10, "a@example.com"))
+	settle(t, s, claimOne(t, s, lane), delivered)
+	waiting := put(t, s, NewMessage("printer", 10, "a@example.com"))
+	sweep(t, s)
+	show(t, s, ended.ID) // its time is not over
+	cfg.Retention = -setting.Duration(time.Hour)
+	s.Configure(cfg)
+	sweep(t, s)
+	if _, err := s.Show(t.Context(), ended.ID); !errors.Is(err, queue.ErrNotFound) {
+		t.Errorf("the ended message: %v", err)
+	}
+	show(t, s, waiting.ID)
+}
+
+func testHistoryMax(t *testing.T, open Open) {
+	cfg := Config()
+	s := open(t, cfg)
+	var ids []string
+	for range 300 { // more than are forgotten at once
+		m := NewMessage("printer", 10, "a@example.com")
+		c, err := s.Put(t.Context(), m, nil, lane, upstream)
+		if err != nil {
+			t.Fatal(err)
+		}
+		settle(t, s, c, delivered)
+		ids = append(ids, m.ID)
+	}
+	cfg.HistoryMax = 60_000 // some 30 of them, fewer than are forgotten at once
+	s.Configure(cfg)
+	sweep(t, s)
+	if _, err := s.Show(t.Context(), ids[0]); !errors.Is(err, queue.ErrNotFound) {
+		t.Errorf("the first: %v", err)
+	}
+	list, err := s.List(t.Context(), queue.Filter{States: []queue.State{queue.Delivered}, Limit: 1000})
+	if err != nil || len(list) > 100 {
+		t.Errorf("%d are left, %v", len(list), err)
+	}
+}
+
+func testList(t *testing.T, open Open) {
+	s := open(t, Config())
+	one := put(t, s, NewMessage("printer", 10, "a@example.com", "b@example.com"))
+	settle(t, s, claimOne(t, s, lane), deferred, deferred)
+	two := NewMessage("erp", 10, "c@example.com")
+	two.From = message.Address{}
+	if _, err := s.Put(t.Context(), two, nil, "second", ""); err != nil {
+		t.Fatal(err)
+	}
+	ended := put(t, s, NewMessage("printer", 10, "c@example.com"))
+	settle(t, s, claimOne(t, s, lane), delivered)
+	for _, test := range []struct {
+		name   string
+		filter queue.Filter
+		want   []string
+	}{
+		{"all that waits", queue.Filter{}, []string{one.ID, two.ID}},
+		{"one state", queue.Filter{States: []queue.State{queue.Deferred}}, []string{one.ID}},
+		{"an end state", queue.Filter{States: []queue.State{queue.Delivered, queue.Failed}}, []string{ended.ID}},
+		{"an account", queue.Filter{Account: "ERP"}, []string{two.ID}},
+		{"a sender", queue.Filter{Sender: "SCAN@example.com"}, []string{one.ID}},
+		{"a recipient", queue.Filter{Recipient: "B@example.com"}, []string{one.ID}},
+		{"a lane", queue.Filter{Lane: "second"}, []string{two.ID}},
+		{"nothing", queue.Filter{Account: "nobody"}, nil},
+	} {
+		list, err := s.List(t.Context(), test.filter)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := ids(list); !slices.Equal(got, test.want) {
+			t.Errorf("%s: %v, want %v", test.name, got, test.want)
+		}
+	}
+	list, _ := s.List(t.Context(), queue.Filter{Recipient: "a@example.com"})
+	if e := list[0]; e.From != one.From || e.Client != one.Client || e.Size != one.Size() || !slices.EqualFunc(e.To, one.To, sameRecipient) ||
+		len(e.Deliveries) != 2 || e.Deliveries[1].Reply != deferred.Reply || e.Deliveries[1].Attempts != 1 || e.Deliveries[1].NextAt.IsZero() {
+		t.Errorf("entry %+v", e)
+	}
+}
+
+func ids(list []queue.Entry) []string {
+	var ids []string
+	for _, e := range list {
+		ids = append(ids, e.ID)
+	}
+	return ids
+}
+
+func testPages(t *testing.T, open Open) {
+	s := open(t, Config())
+	var want, got []string
+	for range 7 {
+		want = append(want, put(t, s, NewMessage("printer", 10, "a@example.com")).ID)
+	}
+	slices.Sort(want)
+	for after := ""; ; {
+		page, err := s.List(t.Context(), queue.Filter{After: after, Limit: 3})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(page) == 0 {
+			break
+		}
+		got = append(got, ids(page)...)
+		after = page[len(page)-1].ID
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("pages hold %v, want %v", got, want)
+	}
+}
+
+func testNotFound(t *testing.T, open Open) {
+	s := open(t, Config())
+	if _, err := s.Show(t.Context(), "nothing"); !errors.Is(err, queue.ErrNotFound) {
+		t.Errorf("error %v", err)
+	}
+}
+
+func testNumbers(t *testing.T, open Open) {
+	s := open(t, Config())
+	if n, err := s.Numbers(t.Context()); err != nil || n.OldestSeconds != 0 || n.Bytes != 0 || n.FreeBytes <= 0 {
+		t.Fatalf("empty: %+v, %v", n, err)
+	}
+	m := NewMessage("printer", 1000, "a@example.com", "b@example.com", "c@example.com")
+	m.Received = time.Now().Add(-time.Hour)
+	put(t, s, m)
+	settle(t, s, claimOne(t, s, lane), delivered, deferred, uncertain)
+	second := put(t, s, NewMessage("printer", 1000, "a@example.com"))
+	if _, err := s.Put(t.Context(), NewMessage("printer", 0, "a@example.com"), nil, "second", upstream); err != nil {
+		t.Fatal(err)
+	}
+	n, err := s.Numbers(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, state := range []queue.State{queue.Queued, queue.Sending, queue.Deferred, queue.Uncertain} {
+		if n.Deliveries[string(state)] != 1 {
+			t.Errorf("%s: %d, want 1", state, n.Deliveries[string(state)])
+		}
+	}
+	if n.OldestSeconds < 3599 || n.Bytes < m.Size()+second.Size() {
+		t.Errorf("numbers %+v", n)
+	}
+}

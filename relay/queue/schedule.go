@@ -1,0 +1,92 @@
+package queue
+
+import (
+	"fmt"
+	"time"
+
+	"postern/relay/message"
+	"postern/relay/setting"
+)
+
+// schedule decides when a delivery is tried again and when it is given up. It
+// is a function of what it is told; now and chance come from the caller.
+type schedule struct {
+	retry  []time.Duration
+	expire time.Duration
+	hold   bool // uncertain deliveries wait for a person
+}
+
+func newSchedule(c Config) schedule {
+	s := schedule{expire: c.Expire.Std(), hold: c.Uncertain == "hold"}
+	for _, wait := range c.Retry {
+		s.retry = append(s.retry, wait.Std())
+	}
+	return s
+}
+
+// next is the time of the next attempt after that many have been made. chance,
+// in [0,1), spreads it by up to a tenth either way, so that what failed
+// together is not tried together.
+func (s schedule) next(attempts int, now time.Time, chance float64) time.Time {
+	if len(s.retry) == 0 {
+		return now
+	}
+	wait := s.retry[min(max(attempts, 1), len(s.retry))-1]
+	spread := time.Duration(float64(wait) * (chance - 0.5) / 5)
+	return now.Add(wait + spread).Truncate(time.Millisecond) // as it is stored
+}
+
+// expired tells whether a message received then is past its time.
+func (s schedule) expired(received, now time.Time) bool {
+	return !now.Before(received.Add(s.expire))
+}
+
+// settle is what an outcome makes of a delivery that was being sent.
+//
+// A delivery in a pinned lane was uncertain before. What an upstream says of
+// the second attempt does not tell whether the first one arrived, so a
+// temporary refusal leaves it uncertain and pinned.
+func (s schedule) settle(d Delivery, r message.Result, received, now time.Time, chance float64) Delivery {
+	d.Attempts++
+	d.Reply, d.RemoteID = r.Reply, r.RemoteID
+	d.NextAt = time.Time{}
+	_, pinned := message.PinnedTo(d.Lane)
+	switch r.Outcome {
+	case message.Delivered:
+		d.State = Delivered
+	case message.Failed:
+		d.State = Failed
+	case message.Uncertain:
+		d.Lane = message.PinnedLane(d.Upstream)
+		if s.hold {
+			d.State = Held
+			break
+		}
+		d.State = Uncertain
+		d.NextAt = s.next(d.Attempts, now, chance)
+	default:
+		d.State = Deferred
+		if pinned {
+			d.State = Uncertain
+		}
+		if s.expired(received, now) {
+			return s.giveUp(d)
+		}
+		d.NextAt = s.next(d.Attempts, now, chance)
+	}
+	return d
+}
+
+// giveUp is what becomes of a delivery whose time is over.
+func (s schedule) giveUp(d Delivery) Delivery {
+	text := fmt.Sprintf("not delivered within %s", setting.Duration(s.expire))
+	if d.State == Uncertain {
+		text = fmt.Sprintf("not known to be delivered within %s; it may have been delivered", setting.Duration(s.expire))
+	}
+	if last := d.Reply.String(); last != "" {
+		text += "; the last reply was: " + last
+	}
+	d.State, d.NextAt = Failed, time.Time{}
+	d.Reply = message.Reply{Enhanced: "5.4.7", Text: text} // RFC 3463, section 3.5: delivery time expired
+	return d
+}

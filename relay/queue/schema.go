@@ -1,0 +1,103 @@
+package queue
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+)
+
+// schemaVersion is kept in the database (PRAGMA user_version). It grows with
+// every change of the schema; a newer one than ours is not touched.
+const schemaVersion = 1
+
+// waiting is the condition of the deliveries a claim may take. SQLite uses the
+// partial index only for a query that has the very same condition.
+const waiting = `state IN ('queued','deferred','uncertain')`
+
+// Times are Unix milliseconds. Deliveries and history are kept in the order of
+// their message, so that all of a message is read and deleted in one place.
+const schema = `
+CREATE TABLE messages (
+	n        INTEGER PRIMARY KEY,
+	id       TEXT NOT NULL UNIQUE,
+	account  TEXT NOT NULL,
+	received INTEGER NOT NULL,
+	sender   TEXT NOT NULL,            -- wire form, '' is the null sender
+	envelope TEXT NOT NULL,            -- JSON: the parameters of MAIL
+	client   TEXT NOT NULL,            -- JSON
+	size     INTEGER NOT NULL,         -- octets on the wire
+	damaged  TEXT NOT NULL DEFAULT '', -- what is wrong with the content
+	finished INTEGER,                  -- when the last recipient ended
+	kept     INTEGER NOT NULL DEFAULT 0 -- once finished: octets of its history, roughly
+) STRICT;
+CREATE INDEX messages_open ON messages (received, size, finished) WHERE finished IS NULL;
+CREATE INDEX messages_finished ON messages (finished, kept) WHERE finished IS NOT NULL;
+CREATE INDEX messages_damaged ON messages (n) WHERE damaged <> '';
+
+CREATE TABLE contents (                -- gone when the message has finished
+	message    INTEGER PRIMARY KEY,
+	header     BLOB NOT NULL,
+	header_sum INTEGER NOT NULL,       -- CRC-32C
+	body       BLOB,                   -- NULL when in the file
+	file       TEXT NOT NULL,          -- name under spool/, or ''
+	body_size  INTEGER NOT NULL,
+	body_sum   INTEGER NOT NULL,
+	eight_bit  INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE deliveries (
+	message    INTEGER NOT NULL,
+	n          INTEGER NOT NULL,
+	recipient  TEXT NOT NULL,          -- wire form
+	parameters TEXT NOT NULL,          -- JSON: the parameters of RCPT
+	account    TEXT NOT NULL,
+	lane       TEXT NOT NULL,
+	state      TEXT NOT NULL,
+	upstream   TEXT NOT NULL,          -- last claimed for
+	owner      TEXT NOT NULL,          -- while sending: the incarnation that does
+	attempts   INTEGER NOT NULL,
+	next_at    INTEGER NOT NULL,       -- 0: none
+	reply      TEXT NOT NULL,          -- JSON
+	remote_id  TEXT NOT NULL,
+	PRIMARY KEY (message, n)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX deliveries_due ON deliveries (lane, account, next_at, state) WHERE ` + waiting + `;
+CREATE INDEX deliveries_rest ON deliveries (state) WHERE state IN ('sending','held');
+
+CREATE TABLE history (
+	message INTEGER NOT NULL,
+	n       INTEGER NOT NULL,
+	at      INTEGER NOT NULL,
+	what    TEXT NOT NULL,
+	detail  TEXT NOT NULL,             -- JSON
+	PRIMARY KEY (message, n)
+) STRICT, WITHOUT ROWID;
+`
+
+// migrate brings a database to our schema, or refuses one from the future.
+func migrate(ctx context.Context, conn *sql.Conn) error {
+	version, err := userVersion(ctx, conn)
+	if err != nil || version == schemaVersion {
+		return err
+	}
+	create := fmt.Sprintf("BEGIN IMMEDIATE; %s; PRAGMA user_version = %d; COMMIT", schema, schemaVersion)
+	_, err = conn.ExecContext(ctx, create)
+	return err
+}
+
+type queryer interface {
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}
+
+// userVersion is the schema version of a database, 0 for an empty one. One
+// that is newer than ours is an error.
+func userVersion(ctx context.Context, q queryer) (int, error) {
+	var version int
+	if err := q.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version); err != nil {
+		return 0, err
+	}
+	if version > schemaVersion {
+		return 0, fmt.Errorf("it was written by a newer Postern (schema %d, this one knows %d); run that version again, or move the data directory away to start empty", version, schemaVersion)
+	}
+	return version, nil
+}

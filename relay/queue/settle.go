@@ -1,0 +1,152 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"postern/relay/message"
+)
+
+// Settle implements Store.
+func (s *SQLite) Settle(ctx context.Context, c *Claim, results []message.Result) ([]Settled, error) {
+	if len(results) != len(c.deliveries) {
+		return nil, fmt.Errorf("%d results for %d recipients", len(results), len(c.deliveries))
+	}
+	schedule := s.settings.Load().schedule
+	now := time.Now()
+	after := make([]Delivery, len(results))
+	for i, r := range results {
+		after[i] = schedule.settle(c.deliveries[i], r, c.Message.Received, now, rand.Float64())
+	}
+	event := Event{Upstream: c.Upstream}
+	if err := s.end(ctx, c, after, now, "attempted", event); err != nil {
+		return nil, err
+	}
+	settled := make([]Settled, len(after))
+	for i, d := range after {
+		settled[i] = newSettled(c.Message, d)
+	}
+	return settled, nil
+}
+
+// Return implements Store.
+func (s *SQLite) Return(ctx context.Context, c *Claim, reason string) error {
+	now := time.Now()
+	after := make([]Delivery, len(c.deliveries))
+	for i, d := range c.deliveries {
+		d.State, d.NextAt = Queued, now
+		if _, pinned := message.PinnedTo(d.Lane); pinned {
+			d.State = Uncertain // as it was: this attempt has told nothing new
+		}
+		after[i] = d
+	}
+	what := "returned"
+	if reason == "" {
+		what = ""
+	}
+	return s.end(ctx, c, after, now, what, Event{Upstream: c.Upstream, Text: reason})
+}
+
+// end ends a claim: its deliveries become what after says, which is recorded
+// under that name unless it is "". While the disk is full it tries again.
+func (s *SQLite) end(ctx context.Context, c *Claim, after []Delivery, now time.Time, what string, event Event) error {
+	damage := c.damage()
+	e := ending{claim: c, owner: s.incarnation, after: after, now: now, what: what, event: event, damage: damage}
+	err := s.w.do(ctx, outcome, e.apply)
+	for errors.Is(err, errFull) {
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(time.Second):
+			err = s.w.do(ctx, outcome, e.apply)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	s.w.outcomes.Add(-1)
+	s.ended(e, damage != "")
+	return nil
+}
+
+// ended does what an ended claim brings with it, now that it is durable.
+func (s *SQLite) ended(e ending, damaged bool) {
+	if e.file != "" {
+		s.unlink(e.file)
+	}
+	for _, d := range e.after {
+		if !d.NextAt.IsZero() {
+			s.bells.ring(d.Lane)
+		}
+	}
+	if !damaged {
+		return
+	}
+	s.log.Error("set aside a message that is damaged", "id", e.claim.Message.ID, "damage", e.damage)
+	if err := s.countDamaged(); err != nil {
+		s.log.Error("cannot count damaged messages", "err", err)
+	}
+}
+
+// damage is what was found wrong with the body while it was being sent.
+func (c *Claim) damage() string {
+	if b, ok := c.Message.Body.(*body); ok {
+		if what := b.damage.Load(); what != nil {
+			return *what
+		}
+	}
+	return ""
+}
+
+// ending is the end of a claim on its way through the writer.
+type ending struct {
+	claim  *Claim
+	owner  string
+	after  []Delivery
+	now    time.Time
+	what   string
+	event  Event
+	damage string
+
+	file string // to unlink
+}
+
+func (e *ending) apply(t *tx) error {
+	key := e.claim.key
+	event := e.event
+	event.Results = nil
+	for i := range e.after {
+		d := &e.after[i]
+		if e.damage != "" && !d.State.Ended() {
+			d.State, d.NextAt = Held, time.Time{}
+		}
+		if err := t.move(key, Sending, e.owner, d); err != nil {
+			return err
+		}
+		event.Results = append(event.Results, d.result())
+	}
+	if e.what != "" {
+		if err := t.record(key, e.now, e.what, event); err != nil {
+			return err
+		}
+	}
+	if e.damage != "" {
+		if err := t.setAside(key, e.now, e.damage); err != nil {
+			return err
+		}
+	}
+	var err error
+	e.file, err = t.finish(key, e.now)
+	return err
+}
+
+func newSettled(m *message.Message, d Delivery) Settled {
+	return Settled{
+		ID: m.ID, Account: m.Client.Account, From: m.From, Received: m.Received,
+		Recipient: d.Recipient.Address, State: d.State, Lane: d.Lane, Upstream: d.Upstream,
+		Attempts: d.Attempts, NextAt: d.NextAt, Reply: d.Reply, RemoteID: d.RemoteID,
+	}
+}

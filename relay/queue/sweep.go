@@ -1,0 +1,179 @@
+package queue
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"time"
+
+	"postern/relay/message"
+)
+
+// sweepBatch is how many messages one step of a sweep takes, so that clients
+// and deliveries never wait long for it.
+const sweepBatch = 200
+
+// Sweep implements Store.
+func (s *SQLite) Sweep(ctx context.Context) ([]Settled, error) {
+	err := s.restoreReserve()
+	settled, expireErr := s.expire(ctx)
+	return settled, errors.Join(err, expireErr, s.forget(ctx))
+}
+
+// expire gives up on what waits beyond its time.
+func (s *SQLite) expire(ctx context.Context) ([]Settled, error) {
+	var all []Settled
+	for {
+		e := expiry{schedule: s.settings.Load().schedule, now: time.Now()}
+		if err := s.w.do(ctx, outcome, e.apply); err != nil {
+			return all, err
+		}
+		for _, file := range e.files {
+			s.unlink(file)
+		}
+		all = append(all, e.settled...)
+		if e.messages < sweepBatch {
+			return all, nil
+		}
+	}
+}
+
+// expiry is one step of expire on its way through the writer.
+type expiry struct {
+	schedule schedule
+	now      time.Time
+
+	messages int
+	settled  []Settled
+	files    []string // to unlink
+}
+
+func (e *expiry) apply(t *tx) error {
+	e.messages, e.settled, e.files = 0, nil, nil
+	overdue, err := t.deliveries(`SELECT m.n, m.id, m.account, m.received, m.sender, d.owner, `+deliveryColumns+`
+		FROM deliveries d JOIN messages m ON m.n = d.message
+		WHERE d.message IN (SELECT n FROM messages WHERE finished IS NULL AND received <= ?
+			AND EXISTS (SELECT 1 FROM deliveries WHERE message = messages.n AND `+waiting+`) LIMIT ?)
+		AND `+waiting+` ORDER BY d.message, d.n`, millis(e.now.Add(-e.schedule.expire)), sweepBatch)
+	if err != nil {
+		return err
+	}
+	e.messages = len(overdue)
+	for _, o := range overdue {
+		event := Event{}
+		for _, d := range o.deliveries {
+			was := d.State
+			d = e.schedule.giveUp(d)
+			if err := t.move(o.key, was, o.owner, &d); err != nil {
+				return err
+			}
+			event.Results = append(event.Results, d.result())
+			e.settled = append(e.settled, newSettled(&o.message, d))
+		}
+		if err := t.record(o.key, e.now, "expired", event); err != nil {
+			return err
+		}
+		file, err := t.finish(o.key, e.now)
+		if err != nil {
+			return err
+		}
+		if file != "" {
+			e.files = append(e.files, file)
+		}
+	}
+	return nil
+}
+
+// concerned is a message without its content, and some of its deliveries.
+type concerned struct {
+	key        int64
+	owner      string
+	message    message.Message
+	deliveries []Delivery
+}
+
+// deliveries reads what a query finds, grouped by message. Its columns are
+// m.n, m.id, m.account, m.received, m.sender, d.owner and deliveryColumns,
+// ordered by message.
+func (t *tx) deliveries(query string, args ...any) ([]concerned, error) {
+	rows, err := t.query(query, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var all []concerned
+	for rows.Next() {
+		var c concerned
+		var received int64
+		var sender string
+		d, err := scanDelivery(rows, &c.key, &c.message.ID, &c.message.Client.Account, &received, &sender, &c.owner)
+		if err != nil {
+			return nil, err
+		}
+		c.message.Received = fromMillis(received)
+		if c.message.From.UnmarshalText([]byte(sender)) != nil {
+			c.message.From = message.Address{Local: sender} // damaged, and good enough to name it
+		}
+		if len(all) == 0 || all[len(all)-1].key != c.key {
+			all = append(all, c)
+		}
+		last := &all[len(all)-1]
+		last.deliveries = append(last.deliveries, d)
+	}
+	return all, rows.Err()
+}
+
+// forget deletes the history of messages that ended longer ago than the
+// retention, then the oldest beyond the size it may have.
+func (s *SQLite) forget(ctx context.Context) error {
+	cfg := s.settings.Load()
+	before := time.Now().Add(-cfg.Retention.Std())
+	for {
+		n, _, err := s.forgetSome(ctx, before)
+		if err != nil {
+			return err
+		}
+		if n < sweepBatch {
+			break
+		}
+	}
+	var kept sql.NullInt64
+	if err := s.db.QueryRowContext(ctx, `SELECT sum(kept) FROM messages WHERE finished IS NOT NULL`).Scan(&kept); err != nil {
+		return err
+	}
+	for over := kept.Int64 - int64(cfg.HistoryMax); over > 0; {
+		n, freed, err := s.forgetSome(ctx, time.Now())
+		if err != nil || n == 0 {
+			return err
+		}
+		over -= freed
+	}
+	return nil
+}
+
+// forgetSome deletes a batch of the messages that ended before that time,
+// oldest first. It returns how many they were and what they took.
+func (s *SQLite) forgetSome(ctx context.Context, before time.Time) (n int, freed int64, err error) {
+	err = s.w.do(ctx, other, func(t *tx) error {
+		n, freed = 0, 0
+		var kept sql.NullInt64
+		const oldest = `SELECT n FROM messages WHERE finished IS NOT NULL AND finished <= ?1 ORDER BY finished LIMIT ?2`
+		args := []any{millis(before), sweepBatch}
+		err := t.get(`SELECT count(*), sum(kept) FROM messages WHERE n IN (`+oldest+`)`, args, &n, &kept)
+		if err != nil || n == 0 {
+			return err
+		}
+		freed = kept.Int64
+		for _, statement := range []string{
+			`DELETE FROM history WHERE message IN (` + oldest + `)`,
+			`DELETE FROM deliveries WHERE message IN (` + oldest + `)`,
+			`DELETE FROM messages WHERE n IN (` + oldest + `)`,
+		} {
+			if _, err := t.exec(statement, args...); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return n, freed, err
+}
