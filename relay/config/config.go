@@ -1,0 +1,115 @@
+// Package config reads the one YAML file an operator writes and answers: what
+// was meant, and is it sound? The result is made of each room's own Config.
+//
+// Reading goes in four steps, and the problems of all of them are reported
+// together, each as "file:line: path: what is wrong, and what would be right":
+//
+//  1. syntax: bytes to YAML nodes; one document, no anchors, aliases or tags;
+//  2. decode: nodes to structs; unknown and doubled keys, wrong kinds, bad values;
+//  3. check: what each room says about its own values, by its Check method;
+//  4. references: what only the whole file shows, such as a route to an
+//     upstream that is not there.
+//
+// Whether the files that a configuration names are there and hold what they
+// should is for the rooms to say in their checks; this one opens none.
+package config
+
+import (
+	"fmt"
+	"os"
+	"reflect"
+
+	"postern/auth"
+	"postern/policy"
+	"postern/relay/queue"
+	"postern/relay/submission"
+	"postern/relay/upstream"
+	"postern/rewrite"
+)
+
+// Config is the whole configuration. Its keys stand in the order in which
+// config.example.yaml explains them.
+type Config struct {
+	// Hostname is the name of this gateway to the world: banner, EHLO,
+	// Received and Message-ID. A full domain name.
+	Hostname string `yaml:"hostname"`
+	// DataDir is the directory of queue and history, as an absolute path.
+	DataDir   string                `yaml:"data_dir"`
+	Listeners []submission.Listener `yaml:"listeners"`
+	TLS       submission.TLS        `yaml:"tls"`
+	Accounts  []Account             `yaml:"accounts"`
+	Upstreams []upstream.Upstream   `yaml:"upstreams"`
+	Routes    []upstream.Route      `yaml:"routes"`
+	Policy    policy.Config         `yaml:"policy"`
+	Headers   rewrite.Config        `yaml:"headers"`
+	Queue     queue.Config          `yaml:"queue"`
+	Auth      auth.Config           `yaml:"auth"`
+	Metrics   Metrics               `yaml:"metrics"`
+	Log       Log                   `yaml:"log"`
+}
+
+// Account is one entry of accounts: what every room knows about it, side by
+// side. The rooms share no keys.
+type Account struct {
+	Auth     auth.Account     `yaml:",inline"`
+	Policy   policy.Account   `yaml:",inline"`
+	Rewrite  rewrite.Account  `yaml:",inline"`
+	Upstream upstream.Account `yaml:",inline"`
+}
+
+// Metrics is where /metrics, /healthz and /readyz are served.
+type Metrics struct {
+	// Address is host:port; empty: nowhere.
+	Address string `yaml:"address"`
+}
+
+// Log is how the log on standard error is written.
+type Log struct {
+	// Format is "json" (default) or "text".
+	Format string `yaml:"format"`
+	// Level is the least important level written. Default info.
+	Level Level `yaml:"level"`
+}
+
+// Default is the configuration of an empty file: every default of every
+// section. It is not sound by itself, as it has no listeners or accounts.
+func Default() *Config {
+	return &Config{
+		TLS:   submission.TLS{MinVersion: "1.2"},
+		Queue: queue.DefaultConfig(),
+		Auth:  auth.DefaultConfig(),
+		Log:   Log{Format: "json"},
+	}
+}
+
+// Load reads and checks the file at path. The error is [Problems] when the file
+// could be read.
+func Load(path string) (*Config, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("configuration: %w; name the file with --config", err)
+	}
+	return Parse(path, data)
+}
+
+// Parse reads and checks the content of a file; name is what problems call it.
+// The error is [Problems], with everything that is wrong.
+func Parse(name string, data []byte) (*Config, error) {
+	c, f := parse(name, data)
+	if len(f.problems) > 0 {
+		return nil, f.sorted()
+	}
+	return c, nil
+}
+
+// parse takes the four steps. The Config is sound only if there are no problems.
+func parse(name string, data []byte) (*Config, *file) {
+	c, f := Default(), &file{name: name, lines: map[string]int{}}
+	if root := f.syntax(data); root != nil {
+		v := reflect.ValueOf(c).Elem()
+		f.decode(v, root, "")
+		f.check(v, "")
+		f.references(c)
+	}
+	return c, f
+}

@@ -1,0 +1,150 @@
+package config
+
+import (
+	"strings"
+
+	"postern/auth"
+	"postern/relay/message"
+	"postern/relay/upstream"
+)
+
+// references checks what no struct can see alone: names that must be unique,
+// names that must exist, and mail that would find no way.
+func (f *file) references(c *Config) {
+	f.listeners(c)
+	f.accounts(c)
+	if !f.readable("upstreams") || !f.readable("routes") {
+		return // what is missing may be what could not be read
+	}
+	upstream.Config{Upstreams: c.Upstreams, Routes: c.Routes}.Check(f.finding)
+	for i, a := range c.Accounts {
+		if a.Upstream.Route != "" {
+			f.namedRoute(c, join(item("accounts", i), "route"), a.Upstream.Route)
+			continue
+		}
+		f.routable(c, item("accounts", i), a)
+	}
+}
+
+// listeners reports names and ports that are taken.
+func (f *file) listeners(c *Config) {
+	if len(c.Listeners) == 0 {
+		f.finding("listeners", "there is none, so no mail could come in; name at least one, such as {name: submission, address: \":587\", tls: starttls}")
+	}
+	names := map[string]string{}
+	for i, l := range c.Listeners {
+		path := join(item("listeners", i), "name")
+		if first, taken := names[l.Name]; taken && l.Name != "" {
+			f.finding(path, "%q is already the name of %s on line %d; choose another", l.Name, first, f.line(first))
+			continue
+		}
+		names[l.Name] = item("listeners", i)
+	}
+	f.ports(c)
+}
+
+// ports reports addresses that cannot be open at the same time. An empty host
+// is every address of the machine; port 0 is any free one.
+func (f *file) ports(c *Config) {
+	type address struct{ path, text string }
+	var open []address
+	var all []address
+	for i, l := range c.Listeners {
+		all = append(all, address{join(item("listeners", i), "address"), l.Address})
+	}
+	all = append(all, address{"metrics.address", c.Metrics.Address})
+	for _, a := range all {
+		host, port, err := hostPort(a.text)
+		if err != nil || port == 0 {
+			continue
+		}
+		for _, o := range open {
+			h, p, _ := hostPort(o.text)
+			if p == port && (h == host || h == "" || host == "") {
+				f.finding(a.path, "%q is already taken by %s on line %d; choose another port", a.text, o.path, f.line(o.path))
+			}
+		}
+		open = append(open, a)
+	}
+}
+
+// accounts reports names that are taken; auth knows when two are the same.
+func (f *file) accounts(c *Config) {
+	if len(c.Accounts) == 0 {
+		f.finding("accounts", "there is none, so nobody could send; name at least one, as in config.example.yaml")
+	}
+	owners := make([]auth.Account, len(c.Accounts))
+	for i, a := range c.Accounts {
+		owners[i] = a.Auth
+	}
+	auth.Check(owners, func(i int, key, format string, args ...any) {
+		f.finding(join(item("accounts", i), key), format, args...)
+	})
+}
+
+// namedRoute reports a route that is not there.
+func (f *file) namedRoute(c *Config, path, name string) {
+	var names []string
+	for _, r := range c.Routes {
+		if r.Name == name {
+			return
+		}
+		names = append(names, r.Name)
+	}
+	f.finding(path, "there is no route %q; routes has %s", name, strings.Join(names, ", "))
+}
+
+// routable reports the senders of an account whose mail no route would take.
+func (f *file) routable(c *Config, path string, a Account) {
+	for i, sender := range a.Policy.Senders {
+		if sender.String() != "" && !anyRoute(c, func(r upstream.Route) bool { return takes(r, sender) }) {
+			f.finding(join(path, item("senders", i)), "no route takes mail from %s; add it to the senders of a route, or name a route in this account", sender)
+		}
+	}
+	if a.Policy.NullSender && !anyRoute(c, takesAll) {
+		f.finding(join(path, "null_sender"), "no route takes mail with an empty sender; add a route without senders, or name a route in this account")
+	}
+}
+
+// anyRoute tells whether a route will do; where there are no routes that is
+// what is wrong, and is reported as such.
+func anyRoute(c *Config, will func(upstream.Route) bool) bool {
+	for _, r := range c.Routes {
+		if will(r) {
+			return true
+		}
+	}
+	return len(c.Routes) == 0
+}
+
+// takesAll tells whether r takes every sender, the null sender too.
+func takesAll(r upstream.Route) bool { return len(r.Senders) == 0 }
+
+// takes tells whether r takes at least some mail of sender.
+func takes(r upstream.Route, sender message.Pattern) bool {
+	for _, taken := range r.Senders {
+		if overlap(sender, taken) {
+			return true
+		}
+	}
+	return takesAll(r)
+}
+
+// overlap tells whether some address matches both. Of two patterns either one
+// holds the other or they share nothing, so one address of each decides.
+func overlap(a, b message.Pattern) bool {
+	return a.Match(example(b)) || b.Match(example(a))
+}
+
+// example is an address that p matches.
+func example(p message.Pattern) message.Address {
+	domain, whole := strings.CutPrefix(p.String(), "@")
+	switch {
+	case p.String() == "*":
+		return message.Address{Local: "any", Domain: "any"}
+	case whole:
+		return message.Address{Local: "any", Domain: strings.Replace(domain, "*", "any", 1)}
+	}
+	a, _ := message.ParseAddress(p.String()) // p was read from it
+	return a
+}

@@ -1,0 +1,33 @@
+package config
+
+import (
+	"fmt"
+	"slices"
+
+	"postern/relay/upstream"
+)
+
+// Warnings lists what a sound configuration probably does not mean to do.
+func (c *Config) Warnings() []string {
+	var all []string
+	for _, u := range c.Upstreams {
+		if !anyRoute(c, func(r upstream.Route) bool { return slices.Contains(r.Upstreams, u.Name) }) {
+			all = append(all, fmt.Sprintf("upstream %s is never used: no route names it", u.Name))
+		}
+	}
+	before := "" // the route that takes all
+	for _, r := range c.Routes {
+		switch {
+		case before != "" && !c.isNamed(r):
+			all = append(all, fmt.Sprintf("route %s is never used: route %s before it takes all senders", r.Name, before))
+		case before == "" && takesAll(r):
+			before = r.Name
+		}
+	}
+	return all
+}
+
+// isNamed tells whether the mail of an account takes r whatever its sender.
+func (c *Config) isNamed(r upstream.Route) bool {
+	return slices.ContainsFunc(c.Accounts, func(a Account) bool { return a.Upstream.Route == r.Name })
+}
