@@ -1,0 +1,99 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"postern/policy"
+	"postern/relay/message"
+	"postern/relay/submission"
+)
+
+// gateway answers what a session asks. Whatever may be answered at MAIL or RCPT
+// is answered there; the last word is Accept's.
+type gateway struct{ *Relay }
+
+// Authenticate tells which account the client is.
+func (g gateway) Authenticate(ctx context.Context, c message.Client, name, password string) (string, error) {
+	return g.stations.Load().accounts.Password(ctx, name, password, c.Address.Addr())
+}
+
+// Mail tells whether the account may begin a transaction with that return
+// path, and how large the message may be.
+func (g gateway) Mail(_ context.Context, m *message.Message) (int64, error) {
+	s := g.stations.Load()
+	if err := g.queue.Ready(); err != nil {
+		return 0, err
+	}
+	if err := s.policy.Sender(m.Client, m.From); err != nil {
+		return 0, g.refused(err)
+	}
+	if _, err := g.lane(s, m); err != nil {
+		return 0, err
+	}
+	return s.policy.MaxSize(m.Client.Account), nil
+}
+
+// Recipient tells whether the message may go to r too.
+func (g gateway) Recipient(_ context.Context, m *message.Message, r message.Recipient) error {
+	return g.refused(g.stations.Load().policy.Recipient(m.Client, len(m.To), r.Address))
+}
+
+// Spool begins to keep a body.
+func (g gateway) Spool() submission.Spool { return g.queue.Spool() }
+
+// Accept takes responsibility for m. When it returns nil the client may be
+// told 250: header, body and recipients are on disk. A message whose lane has a
+// free connection is claimed in the same commit and sent at once.
+func (r *Relay) Accept(ctx context.Context, m *message.Message) error {
+	s := r.stations.Load() // one configuration from start to end, whatever a reload does meanwhile
+	changes, err := s.rewrite.Complete(m, time.Now())
+	if err != nil {
+		return err
+	}
+	if err := s.policy.Message(m); err != nil {
+		return r.refused(err)
+	}
+	lane, err := r.lane(s, m)
+	if err != nil {
+		return err
+	}
+	slot := s.upstreams.TrySlot(lane)
+	claim, err := r.queue.Put(ctx, m, changes, lane, slot.Upstream())
+	if err != nil {
+		slot.Release()
+		return fmt.Errorf("queue: %w", err)
+	}
+	r.accepted(m, changes)
+	if claim == nil {
+		slot.Release()
+	} else {
+		r.sending.Go(func() { r.deliver(s, slot, claim) })
+	}
+	if r.stations.Load() != s {
+		r.reroute() // a reload came between, and the lane may be gone
+	}
+	return nil
+}
+
+// lane is where m waits for its turn, or the refusal of mail that no route
+// takes: better told now than bounced in four days.
+func (r *Relay) lane(s *stations, m *message.Message) (string, error) {
+	lane, ok := s.upstreams.Lane(m.Client.Account, m.From)
+	if ok {
+		return lane, nil
+	}
+	return "", r.refused(&policy.Refusal{Rule: "route", Reply: message.Refuse(550, "5.7.1",
+		"no route takes mail from <%s>; the administrator can add its domain to a route's senders", m.From)})
+}
+
+// refused counts a refusal of policy by its rule; nil and other errors pass.
+func (r *Relay) refused(err error) error {
+	var refusal *policy.Refusal
+	if errors.As(err, &refusal) {
+		r.metrics.PolicyRefusals.WithLabelValues(refusal.Rule).Inc()
+	}
+	return err
+}

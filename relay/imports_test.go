@@ -1,0 +1,64 @@
+package relay_test
+
+import (
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+// Imports point one way: cmd -> relay -> rooms -> leaves. Each line names what
+// a package of ours may import of ours, and why.
+var allowedImports = map[string]struct {
+	imports string
+	because string
+}{
+	"postern/cmd/postern":           {"auth metrics relay relay/config relay/message relay/queue relay/setting relay/upstream", "subcommands use one room each"},
+	"postern/relay":                 {"auth metrics policy rewrite relay/admin relay/config relay/message relay/queue relay/submission relay/upstream", "it tells the story, so it knows every room"},
+	"postern/relay/config":          {"auth policy rewrite relay/message relay/queue relay/setting relay/submission relay/upstream", "a configuration is made of each room's own Config"},
+	"postern/relay/submission":      {"metrics relay/message relay/setting", "a room"},
+	"postern/relay/queue":           {"metrics relay/message relay/setting", "a room"},
+	"postern/relay/queue/queuetest": {"metrics relay/message relay/queue relay/setting", "the suite every engine of the store passes"},
+	"postern/relay/upstream":        {"metrics relay/message relay/setting", "a room"},
+	"postern/relay/admin":           {"", "a room; what it shows is handed to it"},
+	"postern/auth":                  {"relay/message relay/setting", "a room"},
+	"postern/policy":                {"relay/message relay/setting", "a room"},
+	"postern/rewrite":               {"relay/message relay/setting", "a room"},
+	"postern/relay/message":         {"", "a leaf"},
+	"postern/relay/setting":         {"", "a leaf"},
+	"postern/metrics":               {"", "a leaf"},
+}
+
+func TestImportsPointOneWay(t *testing.T) {
+	for _, line := range goList(t, "{{.ImportPath}} {{join .Imports \" \"}}") {
+		pkg, imports, _ := strings.Cut(line, " ")
+		rule, known := allowedImports[pkg]
+		if !known {
+			t.Errorf("%s is new here; say in allowedImports what it may import, and why", pkg)
+			continue
+		}
+		for imported := range strings.FieldsSeq(imports) {
+			ours, isOurs := strings.CutPrefix(imported, "postern/")
+			if isOurs && !strings.Contains(" "+rule.imports+" ", " "+ours+" ") {
+				t.Errorf("%s imports %s, which it may not: %s", pkg, imported, rule.because)
+			}
+		}
+	}
+}
+
+func TestEveryPackageSaysWhatItIsFor(t *testing.T) {
+	for _, line := range goList(t, "{{.ImportPath}} {{.Doc}}") {
+		pkg, doc, _ := strings.Cut(line, " ")
+		if len(doc) < 40 {
+			t.Errorf("%s has no package comment that says what it is for: %q", pkg, doc)
+		}
+	}
+}
+
+func goList(t *testing.T, format string) []string {
+	t.Helper()
+	out, err := exec.Command("go", "list", "-f", format, "postern/...").Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	return strings.Split(strings.TrimSpace(string(out)), "\n")
+}

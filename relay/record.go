@@ -1,0 +1,59 @@
+package relay
+
+import (
+	"strings"
+	"time"
+
+	"postern/relay/message"
+	"postern/relay/queue"
+)
+
+// One log line and one count per outcome, id first, in fixed words: accepted,
+// delivered, deferred, failed, uncertain, held. Refusals are logged by the
+// session that was refused.
+
+func (r *Relay) accepted(m *message.Message, changes []message.Change) {
+	r.metrics.MessageBytes.Observe(float64(m.Size()))
+	r.metrics.Accepted(m.Client.Account, time.Now())
+	r.log.Info("accepted", "id", m.ID, "account", m.Client.Account, "from", m.From.String(), "to", addresses(m.To),
+		"size", m.Size(), "message_id", m.Header.Get("Message-ID"), "client", m.Client.Address.Addr().String(), "changes", rules(changes))
+}
+
+func (r *Relay) record(settled []queue.Settled) {
+	for _, d := range settled {
+		delay := time.Since(d.Received)
+		r.count(d, delay)
+		attrs := []any{"id", d.ID, "account", d.Account, "from", d.From.String(), "to", d.Recipient.String(),
+			"upstream", d.Upstream, "attempts", d.Attempts, "delay", delay.Round(time.Millisecond).String(), "reply", d.Reply.String()}
+		if !d.NextAt.IsZero() {
+			attrs = append(attrs, "next", d.NextAt.UTC().Format(time.RFC3339))
+		}
+		r.log.Info(string(d.State), attrs...)
+	}
+}
+
+func (r *Relay) count(d queue.Settled, delay time.Duration) {
+	r.metrics.Deliveries.WithLabelValues(d.Lane, string(d.State)).Inc()
+	switch d.State {
+	case queue.Delivered:
+		r.metrics.DeliverySeconds.WithLabelValues(d.Lane).Observe(delay.Seconds())
+	case queue.Uncertain:
+		r.metrics.DeliveriesUncertain.WithLabelValues(d.Upstream).Inc()
+	}
+}
+
+func addresses(to []message.Recipient) string {
+	names := make([]string, len(to))
+	for i, r := range to {
+		names[i] = r.Address.String()
+	}
+	return strings.Join(names, ", ")
+}
+
+func rules(changes []message.Change) string {
+	names := make([]string, len(changes))
+	for i, c := range changes {
+		names[i] = c.Rule
+	}
+	return strings.Join(names, ", ")
+}

@@ -1,0 +1,212 @@
+// Package relay is the life of a message, told in two functions: Accept takes
+// one from a client and keeps it, deliver hands it to an upstream. Start here.
+//
+// Each step is a room of its own that answers one question. submission: what
+// was said? auth: who? policy: may they? rewrite: under which name? queue:
+// when? upstream: through whom? The rooms do not know one another; this package
+// leads the message from one to the next, counts, and writes the log.
+//
+// All rooms that a configuration describes are built together as one set of
+// stations. A reload builds a new set and swaps one pointer; what a message
+// meets between two steps never changes under it.
+package relay
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"postern/metrics"
+	"postern/relay/admin"
+	"postern/relay/config"
+	"postern/relay/queue"
+	"postern/relay/submission"
+)
+
+// How long a stopping relay waits: for running transactions and deliveries
+// before it cuts them, and then for a store that cannot record what became of
+// them. What is not recorded counts as uncertain at the next start.
+const (
+	DrainTime  = 30 * time.Second
+	recordTime = 5 * time.Second
+)
+
+// Relay is a running gateway.
+type Relay struct {
+	log        *slog.Logger
+	level      *slog.LevelVar
+	listening  func()
+	metrics    *metrics.Metrics
+	queue      queue.Store
+	submission *submission.Server
+	admin      *admin.Server
+	stations   atomic.Pointer[stations]
+
+	reloading sync.Mutex     // one reload at a time
+	lanes     laneSet        // the loops that hand out deliveries
+	sending   sync.WaitGroup // deliveries under way
+
+	cut       context.Context // ends when deliveries under way are given up
+	stopNow   context.CancelFunc
+	recording context.Context // ends when not even their outcomes are awaited
+	stopAll   context.CancelFunc
+}
+
+// Options are what a configuration file does not say.
+type Options struct {
+	Log *slog.Logger
+	// Level is set from log.level of the configuration, also at a reload.
+	Level *slog.LevelVar
+	// Version and Commit name what is running.
+	Version, Commit string
+	// Listening, if set, is called once every port is open.
+	Listening func()
+}
+
+// New builds every room and opens the store, or says what stands in the way.
+// No port is open yet.
+func New(cfg *config.Config, o Options) (*Relay, error) {
+	r := &Relay{log: o.Log, level: o.Level, listening: o.Listening, metrics: metrics.New(o.Version, o.Commit)}
+	r.recording, r.stopAll = context.WithCancel(context.Background())
+	r.cut, r.stopNow = context.WithCancel(r.recording)
+	s, err := r.build(cfg, nil)
+	if err != nil {
+		return nil, err
+	}
+	store, err := queue.Open(cfg.Queue, cfg.DataDir, r.metrics, o.Log)
+	if err != nil {
+		return nil, err
+	}
+	r.queue = store
+	r.metrics.WatchQueue(func() (metrics.QueueNumbers, error) { return r.queue.Numbers(r.cut) })
+	r.submission = submission.NewServer(gateway{r}, r.metrics, o.Log)
+	r.admin = admin.New(r.metrics.Registry, r.queue.Ready, o.Log)
+	r.adopt(s)
+	return r, nil
+}
+
+// adopt makes s what every next step of every message meets.
+func (r *Relay) adopt(s *stations) {
+	r.metrics.Expect(s.names())
+	if r.level != nil {
+		r.level.Set(s.config.Log.Level.Level())
+	}
+	r.stations.Store(s)
+}
+
+// Run serves until ctx ends, then drains: idle clients are told to come back,
+// running transactions and deliveries finish. It returns nil after an orderly
+// stop, else the reason the relay cannot go on.
+func (r *Relay) Run(ctx context.Context) error {
+	defer r.queue.Close()
+	defer r.stopAll()
+	s := r.stations.Load()
+	if err := r.queue.Reroute(ctx, s.upstreams.Lane); err != nil {
+		return fmt.Errorf("queue: %w", err)
+	}
+	if err := r.admin.Start(s.config.Metrics.Address); err != nil {
+		return fmt.Errorf("metrics: %w", err)
+	}
+	defer r.admin.Close()
+	if err := r.submission.Start(s.submission()); err != nil {
+		return err
+	}
+	r.lanes.start(r, s)
+	r.log.Info("started", "hostname", s.config.Hostname, "data_dir", s.config.DataDir)
+	if r.listening != nil {
+		r.listening()
+	}
+
+	err := r.watch(ctx)
+	r.drain()
+	return err
+}
+
+// watch sweeps the store each minute until ctx ends or the store has failed.
+func (r *Relay) watch(ctx context.Context) error {
+	tick := time.NewTicker(time.Minute)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			r.log.Info("stopping", "drain", DrainTime.String())
+			return nil
+		case <-r.queue.Failed():
+			return fmt.Errorf("the store cannot go on: %w", r.queue.Err())
+		case <-tick.C:
+			given, err := r.queue.Sweep(ctx)
+			if err != nil && ctx.Err() == nil {
+				r.log.Error("sweep", "error", err)
+			}
+			r.record(given)
+		}
+	}
+}
+
+// drain stops taking, then sending, each in an orderly way for up to DrainTime.
+func (r *Relay) drain() {
+	ctx, cancel := context.WithTimeout(context.Background(), DrainTime)
+	defer cancel()
+	r.admin.Drain()
+	if err := r.submission.Shutdown(ctx); err != nil {
+		r.log.Warn("sessions cut", "error", err)
+	}
+	r.lanes.stop()
+	defer context.AfterFunc(ctx, r.stopNow)()
+	defer time.AfterFunc(DrainTime+recordTime, r.stopAll).Stop()
+	r.sending.Wait()
+	r.stations.Load().upstreams.Close()
+	r.log.Info("stopped")
+}
+
+// Reload reads the configuration anew and makes it what counts from here on.
+// When anything in it is wrong the old one keeps running, whole, and the error
+// says what.
+func (r *Relay) Reload(path string) error {
+	r.reloading.Lock()
+	defer r.reloading.Unlock()
+	err := r.reload(path)
+	if err != nil {
+		r.metrics.Reloads.WithLabelValues("refused").Inc()
+		r.log.Error("reload refused; the old configuration keeps running", "error", err)
+		return err
+	}
+	r.metrics.Reloads.WithLabelValues("ok").Inc()
+	r.log.Info("reloaded", "config", path)
+	return nil
+}
+
+func (r *Relay) reload(path string) error {
+	cfg, err := config.Load(path)
+	if err != nil {
+		return err
+	}
+	before := r.stations.Load()
+	if err := needsRestart(before.config, cfg); err != nil {
+		return err
+	}
+	s, err := r.build(cfg, before.upstreams)
+	if err != nil {
+		return err
+	}
+	if err := r.submission.Reload(s.submission()); err != nil {
+		s.upstreams.Retire(before.upstreams)
+		return err
+	}
+	r.queue.Configure(cfg.Queue)
+	r.adopt(s)
+	r.lanes.start(r, s)
+	before.upstreams.Retire(s.upstreams)
+	r.reroute()
+	return nil
+}
+
+// reroute moves waiting mail to the lanes of the routes in force.
+func (r *Relay) reroute() {
+	if err := r.queue.Reroute(r.cut, r.stations.Load().upstreams.Lane); err != nil {
+		r.log.Error("waiting mail keeps its old routes until the next reload", "error", err)
+	}
+}

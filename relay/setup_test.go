@@ -1,0 +1,272 @@
+package relay_test
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http/httptest"
+	netsmtp "net/smtp"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/emersion/go-smtp"
+	"go.uber.org/goleak"
+
+	"postern/auth"
+	"postern/relay"
+	"postern/relay/config"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// patience bounds every wait; it is reached only when a test fails.
+const patience = 30 * time.Second
+
+// smarthost is an upstream that keeps what it is given. fault, if set, is asked
+// about each message after its content was read, and may hold it or lose it.
+type smarthost struct {
+	address string
+	server  *smtp.Server
+	got     chan string
+	fault   func(content string, c *smtp.Conn) error
+}
+
+func newSmarthost(t *testing.T, address string) *smarthost {
+	t.Helper()
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &smarthost{address: l.Addr().String(), got: make(chan string, 100)}
+	h.server = smtp.NewServer(smtp.BackendFunc(func(c *smtp.Conn) (smtp.Session, error) { return &receiving{h, c}, nil }))
+	h.server.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo)
+	done := make(chan struct{})
+	go func() { defer close(done); h.server.Serve(l) }()
+	t.Cleanup(func() { h.server.Close(); l.Close(); <-done })
+	return h
+}
+
+// freeAddress is one that nobody listens on.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+type receiving struct {
+	host *smarthost
+	conn *smtp.Conn
+}
+
+func (receiving) Mail(string, *smtp.MailOptions) error { return nil }
+func (receiving) Rcpt(string, *smtp.RcptOptions) error { return nil }
+func (receiving) Reset()                               {}
+func (receiving) Logout() error                        { return nil }
+
+func (r receiving) Data(in io.Reader) error {
+	b, err := io.ReadAll(in)
+	if err != nil {
+		return err
+	}
+	if r.host.fault != nil {
+		if err := r.host.fault(string(b), r.conn); err != nil {
+			return err
+		}
+	}
+	r.host.got <- string(b)
+	return nil
+}
+
+// receive waits for a message that holds text.
+func (h *smarthost) receive(t *testing.T, text string) string {
+	t.Helper()
+	for {
+		select {
+		case m := <-h.got:
+			if strings.Contains(m, text) {
+				return m
+			}
+		case <-time.After(patience):
+			t.Fatalf("no message with %q came", text)
+		}
+	}
+}
+
+// records is a log that a test can wait on.
+type records struct{ lines chan string }
+
+func (r records) Write(b []byte) (int, error) {
+	select {
+	case r.lines <- string(b):
+		return len(b), nil
+	default:
+		return 0, errors.New("nobody reads the log")
+	}
+}
+
+// await waits for a log line that holds all of the texts.
+func (r records) await(t *testing.T, texts ...string) string {
+	t.Helper()
+	timeout := time.After(patience)
+	var seen []string
+next:
+	for {
+		select {
+		case line := <-r.lines:
+			seen = append(seen, line)
+			for _, text := range texts {
+				if !strings.Contains(line, text) {
+					continue next
+				}
+			}
+			return line
+		case <-timeout:
+			t.Fatalf("no log line with %q; there were\n%s", texts, strings.Join(seen, ""))
+		}
+	}
+}
+
+// running is a relay under test with one account, "printer", password "paper".
+type running struct {
+	*relay.Relay
+	t       *testing.T
+	dir     string
+	address string
+	log     records
+	stop    context.CancelFunc
+	ended   chan error
+}
+
+var paperHash = func() string {
+	hash, err := auth.Hash("paper")
+	if err != nil {
+		panic(err)
+	}
+	return hash
+}()
+
+// start runs a relay with these upstreams and routes.
+func start(t *testing.T, upstreams string) *running {
+	t.Helper()
+	r := &running{t: t, dir: t.TempDir(), log: records{make(chan string, 10_000)}, ended: make(chan error, 1)}
+	r.address = freeAddress(t)
+	r.writeCertificate()
+	r.configure(upstreams)
+	cfg, err := config.Load(r.configFile())
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.Queue.AllowVolatile = true // a temporary directory may be
+	listening := make(chan struct{})
+	r.Relay, err = relay.New(cfg, relay.Options{Log: slog.New(slog.NewJSONHandler(r.log, nil)), Listening: func() { close(listening) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	r.stop = cancel
+	go func() { r.ended <- r.Run(ctx) }()
+	t.Cleanup(func() { cancel(); r.end() })
+	select {
+	case <-listening:
+	case err := <-r.ended:
+		r.ended <- err
+		t.Fatalf("it did not start: %v", err)
+	}
+	return r
+}
+
+// end waits until the relay has stopped and returns what Run returned.
+func (r *running) end() error {
+	err := <-r.ended
+	r.ended <- err
+	return err
+}
+
+func (r *running) configFile() string { return filepath.Join(r.dir, "config.yaml") }
+
+func (r *running) configure(upstreams string) {
+	r.t.Helper()
+	text := fmt.Sprintf(`
+hostname: relay.example.com
+data_dir: %[1]s/data
+listeners: [{name: submission, address: "%[2]s", tls: starttls}]
+tls: {certificates: [{certificate: %[1]s/tls.crt, key: %[1]s/tls.key}]}
+accounts: [{name: printer, password_hash: "%[3]s", senders: ["@example.com"]}]
+queue: {retry: [1s], min_free: 1MiB}
+%[4]s
+`, r.dir, r.address, paperHash, upstreams)
+	r.write("config.yaml", []byte(text))
+}
+
+func (r *running) write(name string, content []byte) {
+	r.t.Helper()
+	if err := os.WriteFile(filepath.Join(r.dir, name), content, 0o600); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// writeCertificate borrows the certificate of net/http/httptest, which is for
+// 127.0.0.1 and example.com.
+func (r *running) writeCertificate() {
+	r.t.Helper()
+	s := httptest.NewTLSServer(nil)
+	defer s.Close()
+	key, err := x509.MarshalPKCS8PrivateKey(s.TLS.Certificates[0].PrivateKey)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.write("tls.crt", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw}))
+	r.write("tls.key", pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}))
+}
+
+// dial opens a session that is logged in.
+func (r *running) dial() *netsmtp.Client {
+	r.t.Helper()
+	c, err := netsmtp.Dial(r.address)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.t.Cleanup(func() { c.Close() })
+	pool := x509.NewCertPool()
+	if pemBytes, err := os.ReadFile(filepath.Join(r.dir, "tls.crt")); err != nil || !pool.AppendCertsFromPEM(pemBytes) {
+		r.t.Fatal("no certificate: ", err)
+	}
+	if err := c.StartTLS(&tls.Config{ServerName: "127.0.0.1", RootCAs: pool}); err != nil {
+		r.t.Fatal(err)
+	}
+	if err := c.Auth(netsmtp.PlainAuth("", "printer", "paper", "127.0.0.1")); err != nil {
+		r.t.Fatal(err)
+	}
+	return c
+}
+
+// submit sends one message from scan@example.com and returns the error of the
+// step that was refused, or nil after the 250.
+func (r *running) submit(text string) error {
+	r.t.Helper()
+	c := r.dial()
+	if err := errors.Join(c.Mail("scan@example.com"), c.Rcpt("you@example.org")); err != nil {
+		return err
+	}
+	w, err := c.Data()
+	if err != nil {
+		return err
+	}
+	if _, err := io.WriteString(w, strings.ReplaceAll(text, "\n", "\r\n")); err != nil {
+		return err
+	}
+	return w.Close()
+}

@@ -1,0 +1,98 @@
+package relay
+
+import (
+	"errors"
+	"fmt"
+
+	"postern/auth"
+	"postern/metrics"
+	"postern/policy"
+	"postern/relay/config"
+	"postern/relay/submission"
+	"postern/relay/upstream"
+	"postern/rewrite"
+)
+
+// stations are the rooms built from one configuration.
+type stations struct {
+	config    *config.Config
+	accounts  *auth.Accounts
+	policy    *policy.Policy
+	rewrite   *rewrite.Rewrite
+	upstreams *upstream.Set
+}
+
+// build makes the stations of a configuration. Upstreams that did not change
+// are taken over with their connections from the stations before, if any.
+func (r *Relay) build(cfg *config.Config, before *upstream.Set) (*stations, error) {
+	s := &stations{config: cfg}
+	var (
+		accounts  []auth.Account
+		policies  = map[string]policy.Account{}
+		rewriting = map[string]rewrite.Account{}
+		routing   = map[string]upstream.Account{}
+	)
+	for _, a := range cfg.Accounts {
+		accounts = append(accounts, a.Auth)
+		policies[a.Auth.Name] = a.Policy
+		rewriting[a.Auth.Name] = a.Rewrite
+		routing[a.Auth.Name] = a.Upstream
+	}
+	var err error
+	if s.accounts, err = auth.New(cfg.Auth, accounts, r.log); err != nil {
+		return nil, fmt.Errorf("accounts: %w", err)
+	}
+	s.policy = policy.New(cfg.Policy, policies)
+	if s.rewrite, err = rewrite.New(cfg.Headers, rewriting, cfg.Hostname); err != nil {
+		return nil, fmt.Errorf("headers: %w", err)
+	}
+	s.upstreams, err = upstream.New(
+		upstream.Config{Upstreams: cfg.Upstreams, Routes: cfg.Routes},
+		upstream.Options{Hostname: cfg.Hostname, DataDir: cfg.DataDir, Accounts: routing, Metrics: r.metrics, Log: r.log},
+		before)
+	if err != nil {
+		return nil, fmt.Errorf("upstreams: %w", err)
+	}
+	return s, nil
+}
+
+// submission is what the stations' configuration means for the listeners.
+func (s *stations) submission() submission.Config {
+	return submission.Config{
+		Hostname:      s.config.Hostname,
+		Listeners:     s.config.Listeners,
+		TLS:           s.config.TLS,
+		Mechanisms:    s.accounts.Mechanisms(),
+		MaxSize:       int64(s.config.Policy.Limits.Size),
+		MaxRecipients: s.config.Policy.Limits.RecipientsPerMessage,
+	}
+}
+
+// names are the label values of the stations' configuration.
+func (s *stations) names() metrics.Names {
+	n := metrics.Names{Mechanisms: s.accounts.Mechanisms(), Routes: s.upstreams.Lanes()}
+	for _, l := range s.config.Listeners {
+		n.Listeners = append(n.Listeners, l.Name)
+	}
+	for _, u := range s.config.Upstreams {
+		n.Upstreams = append(n.Upstreams, u.Name)
+	}
+	for _, a := range s.config.Accounts {
+		n.Accounts = append(n.Accounts, a.Auth.Name)
+	}
+	return n
+}
+
+// needsRestart refuses changes that a running relay cannot make.
+func needsRestart(old, new *config.Config) error {
+	var changed []error
+	check := func(key string, same bool) {
+		if !same {
+			changed = append(changed, fmt.Errorf("%s changed; that needs a restart", key))
+		}
+	}
+	check("data_dir", old.DataDir == new.DataDir)
+	check("metrics.address", old.Metrics.Address == new.Metrics.Address)
+	check("log.format", old.Log.Format == new.Log.Format)
+	return errors.Join(changed...)
+}
