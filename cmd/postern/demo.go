@@ -1,0 +1,143 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"text/template"
+	"time"
+
+	"postern/auth"
+	"postern/relay/config"
+)
+
+type demoCmd struct {
+	Dir string `help:"Keep everything here; by default a temporary directory that is removed at the end." placeholder:"DIR"`
+}
+
+// demoSetup is what the demo's configuration and greeting are made of.
+type demoSetup struct {
+	Dir, Config, CA           string
+	Submission, Submissions   string // addresses
+	Metrics                   string
+	User, Password, Hash      string
+	Host, Port, ImplicitPort  string
+	Program, Message, Capture string
+	Temporary                 bool
+}
+
+// Run makes certificates, an account and a configuration, and serves them on
+// the loopback interface.
+func (d demoCmd) Run(std streams) error {
+	setup := demoSetup{Dir: d.Dir, User: "printer", Program: os.Args[0]}
+	if d.Dir == "" {
+		dir, err := os.MkdirTemp("", "postern-demo-")
+		if err != nil {
+			return err
+		}
+		defer os.RemoveAll(dir)
+		setup.Dir, setup.Temporary = dir, true
+	}
+	if err := setup.write(); err != nil {
+		return err
+	}
+	cfg, err := config.Load(setup.Config)
+	if err != nil {
+		return err
+	}
+	cfg.Queue.AllowVolatile = true // it is a demo, and its directory a temporary one
+	return serve(cfg, setup.Config, std.err, func() { demoGreeting.Execute(std.out, setup) })
+}
+
+// write leaves in Dir all that the demo relay needs.
+func (s *demoSetup) write() error {
+	dir, err := filepath.Abs(s.Dir)
+	if err != nil {
+		return err
+	}
+	s.Dir = dir
+	s.Config, s.CA, s.Capture = filepath.Join(dir, "config.yaml"), filepath.Join(dir, caFile), filepath.Join(dir, "data", "capture")
+	if _, err := makeCertificates(dir, []string{"localhost", "127.0.0.1", "::1"}, time.Now(), 30*24*time.Hour); err != nil {
+		return err
+	}
+	if s.Password, s.Hash, err = auth.Generate(); err != nil {
+		return err
+	}
+	for _, port := range []struct {
+		address   *string
+		preferred int
+	}{{&s.Submission, 2587}, {&s.Submissions, 2465}, {&s.Metrics, 9588}} {
+		if *port.address, err = freeAddress(port.preferred); err != nil {
+			return err
+		}
+	}
+	s.Host, s.Port, _ = net.SplitHostPort(s.Submission)
+	_, s.ImplicitPort, _ = net.SplitHostPort(s.Submissions)
+	f, err := os.OpenFile(s.Config, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return demoConfig.Execute(f, s)
+}
+
+// freeAddress is the preferred port on the loopback interface, or any free one.
+func freeAddress(preferred int) (string, error) {
+	l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", preferred))
+	if err != nil {
+		l, err = net.Listen("tcp", "127.0.0.1:0")
+	}
+	if err != nil {
+		return "", err
+	}
+	defer l.Close()
+	return l.Addr().String(), nil
+}
+
+var demoConfig = template.Must(template.New("config").Parse(`# Written by "postern demo". config.example.yaml explains every key.
+hostname: demo.postern.example
+data_dir: {{.Dir}}/data
+listeners:
+  - {name: submission, address: "{{.Submission}}", tls: starttls}
+  - {name: submissions, address: "{{.Submissions}}", tls: implicit}
+tls:
+  certificates:
+    - {certificate: {{.Dir}}/server.crt, key: {{.Dir}}/server.key}
+    - {certificate: {{.Dir}}/server-rsa.crt, key: {{.Dir}}/server-rsa.key}
+accounts:
+  - name: {{.User}}
+    password_hash: "{{.Hash}}"
+    senders: ["@example.com"]
+    default_from: "Scanner <scan@example.com>"
+upstreams:
+  - {name: capture, preset: capture}
+routes:
+  - {name: default, upstreams: [capture]}
+queue: {min_free: 100MiB}
+metrics: {address: "{{.Metrics}}"}
+log: {format: text}
+`))
+
+var demoGreeting = template.Must(template.New("greeting").Parse(`
+Postern is running. It keeps the mail it is given; nothing leaves this machine.
+
+  submission   {{.Submission}} (STARTTLS), {{.Submissions}} (TLS)
+  account      {{.User}}, password {{.Password}}, may send as anyone @example.com
+  metrics      http://{{.Metrics}}/metrics
+  files        {{.Dir}}{{if .Temporary}} (removed at the end){{end}}
+
+Send through it from another terminal, with whichever you have:
+
+  swaks --server {{.Host}} --port {{.Port}} --tls --auth LOGIN --auth-user {{.User}} --auth-password {{.Password}} --from scan@example.com --to you@example.org --header 'Subject: first scan'
+
+  printf 'Subject: first scan\n\nHello.\n' | curl --ssl-reqd --cacert {{.CA}} --user {{.User}}:{{.Password}} --mail-from scan@example.com --mail-rcpt you@example.org --url smtp://{{.Submission}} --crlf --upload-file -
+
+Then ask where it is:
+
+  {{.Program}} queue list --all --config {{.Config}}
+  ls {{.Capture}}
+
+Ctrl-C ends it.
+
+`))

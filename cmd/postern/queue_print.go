@@ -1,0 +1,130 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"postern/relay/queue"
+)
+
+func printJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	e.SetEscapeHTML(false)
+	return e.Encode(v)
+}
+
+// printList is a line per recipient, 80 columns wide as long as addresses
+// allow.
+func printList(w io.Writer, entries []queue.Entry, all bool, now time.Time) {
+	if len(entries) == 0 && !all {
+		fmt.Fprintln(w, "Nothing is waiting. \"postern queue list --all\" lists what has ended too.")
+		return
+	}
+	for _, e := range entries {
+		for _, d := range e.Deliveries {
+			fmt.Fprintf(w, "%s %6s  %-9s  %s -> %s\n", e.ID, age(now.Sub(e.Received)), d.State, path(e.From.String()), path(d.Recipient.Address.String()))
+			if why := waitingFor(d, now); why != "" {
+				fmt.Fprintf(w, "%18s%s\n", "", why)
+			}
+		}
+		if e.Damaged != "" {
+			fmt.Fprintf(w, "%18sdamaged: %s\n", "", clean(e.Damaged))
+		}
+	}
+}
+
+// waitingFor says why a delivery has not ended, if there is more to say than
+// its state.
+func waitingFor(d queue.Delivery, now time.Time) string {
+	var parts []string
+	if !d.State.Ended() && d.NextAt.After(now) {
+		parts = append(parts, "next try in "+age(d.NextAt.Sub(now)))
+	}
+	if said := clean(d.Reply.String()); d.State != queue.Delivered && said != "" {
+		if d.Upstream != "" {
+			said = d.Upstream + ": " + said
+		}
+		parts = append(parts, said)
+	}
+	return strings.Join(parts, "; ")
+}
+
+func printEntry(w io.Writer, e *queue.Entry) {
+	fmt.Fprintf(w, "id        %s\nreceived  %s from %s (account %s, %s)\nsize      %d bytes\nfrom      %s\n",
+		e.ID, e.Received.Local().Format(time.RFC3339), e.Client.Address.Addr(), e.Client.Account, clean(e.Client.Hello), e.Size, path(e.From.String()))
+	for _, d := range e.Deliveries {
+		fmt.Fprintf(w, "to        %s: %s", path(d.Recipient.Address.String()), d.State)
+		if d.Upstream != "" {
+			fmt.Fprintf(w, " (%s)", d.Upstream)
+		}
+		fmt.Fprintln(w)
+	}
+	if e.Damaged != "" {
+		fmt.Fprintf(w, "damaged   %s\n", clean(e.Damaged))
+	}
+	fmt.Fprintln(w, "\nhistory")
+	for _, event := range e.History {
+		printEvent(w, event)
+	}
+	if e.Header != nil {
+		fmt.Fprintln(w, "\nheader")
+		for _, f := range e.Header {
+			fmt.Fprintf(w, "  %s: %s\n", f.Name(), clean(f.Value()))
+		}
+	}
+}
+
+func printEvent(w io.Writer, e queue.Event) {
+	fmt.Fprintf(w, "  %s  %s", e.At.Local().Format("2006-01-02 15:04:05.000"), e.What)
+	if e.Upstream != "" {
+		fmt.Fprintf(w, " by %s", e.Upstream)
+	}
+	if e.Text != "" {
+		fmt.Fprintf(w, ": %s", clean(e.Text))
+	}
+	fmt.Fprintln(w)
+	for _, c := range e.Changes {
+		fmt.Fprintf(w, "      %s: %s %q -> %q\n", c.Rule, c.Field, c.Before, c.After)
+	}
+	for _, r := range e.Results {
+		fmt.Fprintf(w, "      %s: %s", path(r.Recipient), r.State)
+		if said := clean(r.Reply.String()); said != "" {
+			fmt.Fprintf(w, ": %s", said)
+		}
+		fmt.Fprintln(w)
+	}
+}
+
+// age is a duration in its largest unit: 5s, 3m, 2h, 4d.
+func age(d time.Duration) string {
+	switch {
+	case d < time.Minute:
+		return fmt.Sprintf("%ds", max(0, int(d.Seconds())))
+	case d < time.Hour:
+		return fmt.Sprintf("%dm", int(d.Minutes()))
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%dh", int(d.Hours()))
+	default:
+		return fmt.Sprintf("%dd", int(d.Hours()/24))
+	}
+}
+
+// path is an address as SMTP writes it, safe for a terminal.
+func path(address string) string { return "<" + clean(address) + ">" }
+
+// clean makes text from the network safe for a terminal: what cannot be printed
+// is shown escaped.
+func clean(s string) string {
+	if strings.IndexFunc(s, func(r rune) bool { return r == utf8.RuneError || !unicode.IsPrint(r) }) < 0 {
+		return s
+	}
+	quoted := strconv.Quote(s)
+	return quoted[1 : len(quoted)-1]
+}
