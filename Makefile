@@ -1,0 +1,67 @@
+# What there is to do here. "make test" first installs the programs that the
+# end-to-end tests drive, where it may.
+
+VERSION  := $(shell git describe --tags --dirty 2>/dev/null || echo dev)
+COMMIT   := $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+FUZZTIME ?= 30s
+TESTFLAGS ?=
+
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+# Programs the end-to-end tests drive (gcc is for the race detector), and the
+# Debian packages that have them and what they load: SASL PLAIN, TLS for swaks.
+PROGRAMS := postfix saslpasswd2 swaks msmtp curl python3 gcc
+PACKAGES := postfix sasl2-bin libsasl2-modules libsasl2-modules-db swaks libnet-ssleay-perl \
+            msmtp curl python3 gcc libc6-dev
+
+.PHONY: all build test test-short e2e fuzz lint run tools clean
+.DEFAULT_GOAL := build
+
+all: lint build test
+
+build: ## one static binary
+	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)" -o postern ./cmd/postern
+
+test: tools ## everything, with the race detector: several minutes
+	go test -race -timeout 30m $(TESTFLAGS) ./...
+
+test-short: tools ## the same with smaller loads
+	go test -short -timeout 10m $(TESTFLAGS) ./...
+
+e2e: tools ## only the end-to-end tests of the binary
+	go test -count=1 -timeout 30m $(TESTFLAGS) ./cmd/postern
+
+fuzz: ## every fuzz target for FUZZTIME
+	@set -e; grep -rHoE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' . | sed 's/:func / /' | sort | \
+	while read -r file target; do \
+		echo "$$target in $$(dirname "$$file")"; \
+		go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$(dirname "$$file")"; \
+	done
+
+lint: ## format, vet for Linux and Windows, staticcheck
+	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "run gofmt -w on:"; echo "$$unformatted"; exit 1; fi
+	go vet ./...
+	GOOS=windows go vet ./...
+	go run $(STATICCHECK) ./...
+
+run: build ## a relay to play with
+	./postern demo
+
+tools: ## what the end-to-end tests drive
+	@missing=""; for p in $(PROGRAMS); do PATH="$$PATH:/usr/sbin:/sbin" command -v $$p >/dev/null || missing="$$missing $$p"; done; \
+	ls /usr/lib/*/sasl2/libplain.so >/dev/null 2>&1 || missing="$$missing SASL-PLAIN"; \
+	perl -MNet::SSLeay -e1 2>/dev/null || missing="$$missing Net::SSLeay"; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "installing for the end-to-end tests:$$missing"; \
+		export DEBIAN_FRONTEND=noninteractive; \
+		echo "postfix postfix/main_mailer_type select No configuration" | debconf-set-selections; \
+		apt-get update -q && apt-get install -y -q --no-install-recommends $(PACKAGES); \
+	else \
+		echo "*** missing:$$missing"; \
+		echo "*** The end-to-end tests that need them will be skipped. As root on Debian or Ubuntu, 'make tools' installs them."; \
+	fi
+
+clean:
+	rm -f postern
+	go clean -testcache

@@ -1,0 +1,112 @@
+//go:build linux
+
+// These are end-to-end tests: the real binary, driven as a person or a device
+// drives it, between real mail clients and a real Postfix as its smarthost.
+//
+//	script_test.go     the command line, as scripts in testdata
+//	client_test.go     swaks, msmtp, curl, smtplib and a Postfix null client
+//	demo_test.go       postern demo and postern send
+//	refusal_test.go    what must be refused, and leaves nothing behind
+//	outage_test.go     the smarthost away, the disk full or not writable
+//	load_test.go       thousands of messages, each arrives once; kill -9
+//	reload_test.go     SIGHUP and SIGTERM
+//	secret_test.go     no output ever shows a secret
+//
+// The others are the stage: relay_test.go runs the binary, smarthost_test.go
+// runs Postfix, maildir_test.go reads what it delivers, dialogue_test.go speaks
+// SMTP command by command, storm_test.go is many clients at once.
+package main_test
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+const (
+	testVersion = "v0.0.0-test"
+	testCommit  = "0123456789abcdef"
+)
+
+// stage is what all tests share: one build, one set of keys, one smarthost.
+var stage struct {
+	dir     string // readable by every user, as Postfix delivers as another one
+	postern string // the binary under test
+}
+
+func TestMain(m *testing.M) {
+	code, err := runOnStage(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "end-to-end tests:", err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func runOnStage(m *testing.M) (code int, err error) {
+	dir, err := os.MkdirTemp("", "postern-e2e-")
+	if err != nil {
+		return 1, err
+	}
+	defer func() {
+		if code == 0 {
+			os.RemoveAll(dir)
+		} else {
+			fmt.Fprintln(os.Stderr, "end-to-end tests: files kept in", dir)
+		}
+	}()
+	if err := os.Chmod(dir, 0o755); err != nil {
+		return 1, err
+	}
+	stage.dir = dir
+	// Without this every command built with the race detector waits a second
+	// at its end for other threads' reports.
+	os.Setenv("GORACE", "atexit_sleep_ms=20")
+	if stage.postern, err = buildPostern(dir); err != nil {
+		return 1, err
+	}
+	defer stopSmarthost()
+	return m.Run(), nil
+}
+
+// buildPostern makes the binary under test, with the race detector when the
+// tests have it.
+func buildPostern(dir string) (string, error) {
+	binary := filepath.Join(dir, "bin", "postern")
+	args := []string{"build", "-o", binary, "-ldflags", "-X main.version=" + testVersion + " -X main.commit=" + testCommit}
+	if raceDetector {
+		args = append(args, "-race")
+	}
+	if out, err := exec.Command("go", append(args, ".")...).CombinedOutput(); err != nil {
+		return "", fmt.Errorf("go %s: %w\n%s", strings.Join(args, " "), err, out)
+	}
+	return binary, nil
+}
+
+// needs asks for programs, or "root", that a test cannot do without. Where they
+// are missing the test is skipped, and says so; never so in CI.
+func needs(t testing.TB, wanted ...string) {
+	t.Helper()
+	var missing []string
+	for _, w := range wanted {
+		if w == "root" {
+			if os.Getuid() != 0 {
+				missing = append(missing, "root (Postfix delivers as another user)")
+			}
+		} else if _, err := exec.LookPath(w); err != nil {
+			missing = append(missing, w)
+		}
+	}
+	if missing == nil {
+		return
+	}
+	sentence := fmt.Sprintf("%s NOT TESTED: needs %s; run 'make tools' as root, then the tests as root", t.Name(), strings.Join(missing, ", "))
+	if os.Getenv("CI") == "true" {
+		t.Fatal(sentence)
+	}
+	fmt.Fprintln(os.Stderr, "\n***", sentence)
+	t.Skip(sentence)
+}
