@@ -16,6 +16,9 @@ func (k checkCmd) Run(c *cli, std streams) error {
 	if err != nil {
 		return err
 	}
+	for _, w := range cfg.Warnings() {
+		fmt.Fprintf(std.err, "%s: warning: %s\n", c.Config, w)
+	}
 	if k.Print {
 		text, err := cfg.YAML()
 		if err != nil {

@@ -79,9 +79,9 @@ func (k queueShowCmd) Run(c *cli, std streams) error {
 }
 
 func openStore(configPath string) (queue.Reader, error) {
-	cfg, err := config.Load(configPath)
+	dir, err := config.DataDir(configPath)
 	if err != nil {
 		return nil, err
 	}
-	return queue.OpenReadOnly(cfg.DataDir)
+	return queue.OpenReadOnly(dir)
 }

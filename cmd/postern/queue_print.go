@@ -27,6 +27,7 @@ func printList(w io.Writer, entries []queue.Entry, all bool, now time.Time) {
 		fmt.Fprintln(w, "Nothing is waiting. \"postern queue list --all\" lists what has ended too.")
 		return
 	}
+	fmt.Fprintf(w, "%-16s %6s  %-9s  %s\n", "ID", "AGE", "STATE", "FROM -> TO")
 	for _, e := range entries {
 		for _, d := range e.Deliveries {
 			fmt.Fprintf(w, "%s %6s  %-9s  %s -> %s\n", e.ID, age(now.Sub(e.Received)), d.State, path(e.From.String()), path(d.Recipient.Address.String()))

@@ -92,6 +92,20 @@ func Load(path string) (*Config, error) {
 	return Parse(path, data)
 }
 
+// DataDir is data_dir of the file at path, whatever else in it is wrong: those
+// who look for a message need no sound configuration.
+func DataDir(path string) (string, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return "", fmt.Errorf("configuration: %w; name the file with --config", err)
+	}
+	c, f := parse(path, data)
+	if c.DataDir == "" {
+		return "", f.sorted()
+	}
+	return c.DataDir, nil
+}
+
 // Parse reads and checks the content of a file; name is what problems call it.
 // The error is [Problems], with everything that is wrong.
 func Parse(name string, data []byte) (*Config, error) {
