@@ -24,9 +24,6 @@ func (p *Policy) MaxSize(account string) int64 {
 	return all
 }
 
-// MaxRecipients is how many recipients a message may have; 0 is no limit.
-func (p *Policy) MaxRecipients() int { return p.limits.RecipientsPerMessage }
-
 // Sender judges the envelope sender, at MAIL. The error is a *Refusal.
 func (p *Policy) Sender(c message.Client, from message.Address) error {
 	account, ok := p.accounts[c.Account]
@@ -55,6 +52,20 @@ func (p *Policy) Recipient(c message.Client, already int, to message.Address) er
 			brief(c.Account), brief(to.String()), some(account.Recipients))
 	case most > 0 && already >= most:
 		return refuse("recipients_per_message", 452, "4.5.3", "a message may have %d recipients; send to the others in another one", most)
+	}
+	return nil
+}
+
+// Envelope judges sender and recipients once more before m is taken: a reload
+// may have come after MAIL and RCPT. The error is a *Refusal.
+func (p *Policy) Envelope(m *message.Message) error {
+	if err := p.Sender(m.Client, m.From); err != nil {
+		return err
+	}
+	for i, to := range m.To {
+		if err := p.Recipient(m.Client, i, to.Address); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -233,7 +233,28 @@ func TestTheStricterLimitHolds(t *testing.T) {
 			}
 		})
 	}
-	if got := office(t).MaxRecipients(); got != 3 {
-		t.Errorf("MaxRecipients is %d", got)
+}
+
+func TestEnvelopeIsJudgedAsAWhole(t *testing.T) {
+	to := func(addresses ...string) (all []message.Recipient) {
+		for _, a := range addresses {
+			all = append(all, message.Recipient{Address: address(t, a)})
+		}
+		return all
+	}
+	for _, tt := range []struct {
+		name, from  string
+		to          []message.Recipient
+		rule, reply string
+	}{
+		{"what was allowed still is", "scan@example.com", to("a@example.com", "b@example.com"), "", ""},
+		{"a sender that is not its own any more", "boss@example.com", to("a@example.com"), "sender", "550 5.7.1 account printer-3f may not send as <boss@example.com>"},
+		{"the second recipient is not allowed any more", "scan@example.com", to("a@example.com", "b@example.org"), "recipient", "550 5.7.1 account printer-3f may not send to <b@example.org>"},
+		{"fewer recipients are allowed", "scan@example.com", to("a@example.com", "b@example.com", "c@example.com", "d@example.com"), "recipients_per_message", "452 4.5.3"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			m := &message.Message{Client: client, Envelope: message.Envelope{From: address(t, tt.from), To: tt.to}}
+			check(t, office(t).Envelope(m), tt.rule, tt.reply)
+		})
 	}
 }

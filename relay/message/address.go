@@ -119,33 +119,6 @@ func (a Address) IsNull() bool { return a == Address{} }
 // IsASCII tells whether a can travel without SMTPUTF8.
 func (a Address) IsASCII() bool { return isASCII(a.Local) && isASCII(a.Domain) }
 
-// Same tells whether two addresses name one mailbox: domains in any letter
-// case, local parts exactly (RFC 5321, section 2.4).
-func (a Address) Same(b Address) bool {
-	return a.Local == b.Local && equalFold(a.Domain, b.Domain)
-}
-
-// equalFold compares in any letter case of ASCII. strings.EqualFold knows more:
-// to it the Kelvin sign is a k and a long s an s, but those are other mailboxes.
-func equalFold(a, b string) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for i := range len(a) {
-		if lower(a[i]) != lower(b[i]) {
-			return false
-		}
-	}
-	return true
-}
-
-func lower(c byte) byte {
-	if 'A' <= c && c <= 'Z' {
-		return c + 'a' - 'A'
-	}
-	return c
-}
-
 // MarshalText and UnmarshalText use the wire form.
 func (a Address) MarshalText() ([]byte, error) { return []byte(a.String()), nil }
 

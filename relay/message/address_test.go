@@ -159,24 +159,6 @@ func TestAddressAsText(t *testing.T) {
 	}
 }
 
-func TestSameMailbox(t *testing.T) {
-	for _, tt := range []struct {
-		name, a, b string
-		same       bool
-	}{
-		{"the domain in another letter case", "scan@example.com", "scan@EXAMPLE.Com", true},
-		{"the local part in another letter case", "scan@example.com", "Scan@example.com", false},
-		{"a Kelvin sign is no k", "scan@k.example", "scan@\u212a.example", false},
-		{"another domain", "scan@example.com", "scan@example.org", false},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			if got := address(t, tt.a).Same(address(t, tt.b)); got != tt.same {
-				t.Errorf("Same is %t", got)
-			}
-		})
-	}
-}
-
 func address(t *testing.T, s string) message.Address {
 	t.Helper()
 	a, err := message.ParseAddress(s)

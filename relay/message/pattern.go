@@ -15,8 +15,8 @@ import (
 //
 // The null sender matches none of them, and the zero Pattern, which an empty
 // list entry leaves, matches nothing. The local part is compared in any letter
-// case too, unlike [Address.Same]: whoever writes a pattern means the mailbox,
-// and no provider tells Scan@ from scan@. Letter case is that of ASCII.
+// case too, beyond RFC 5321, section 2.4: whoever writes a pattern means the
+// mailbox, and no provider tells Scan@ from scan@. Letter case is that of ASCII.
 type Pattern struct {
 	text   string
 	local  string // "" for all
@@ -104,4 +104,25 @@ func ParsePatterns(texts ...string) (Patterns, error) {
 		}
 	}
 	return ps, nil
+}
+
+// equalFold compares in any letter case of ASCII. strings.EqualFold knows more:
+// to it the Kelvin sign is a k and a long s an s, but those are other mailboxes.
+func equalFold(a, b string) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range len(a) {
+		if lower(a[i]) != lower(b[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+func lower(c byte) byte {
+	if 'A' <= c && c <= 'Z' {
+		return c + 'a' - 'A'
+	}
+	return c
 }
