@@ -80,6 +80,20 @@ func (f *file) accounts(c *Config) {
 	auth.Check(owners, func(i int, key, format string, args ...any) {
 		f.finding(join(item("accounts", i), key), format, args...)
 	})
+	for i, a := range c.Accounts {
+		f.defaultFrom(item("accounts", i), a)
+	}
+}
+
+// defaultFrom reports a From that policy would refuse.
+func (f *file) defaultFrom(path string, a Account) {
+	from, err := message.ParseMailboxes(a.Rewrite.DefaultFrom)
+	if err != nil || len(from) == 0 || !f.readable(join(path, "senders")) {
+		return // said already
+	}
+	if !a.Policy.Senders.Match(from[0]) {
+		f.finding(join(path, "default_from"), "the account may not send as <%s>; add it to its senders (%s)", from[0], a.Policy.Senders)
+	}
 }
 
 // namedRoute reports a route that is not there.
