@@ -1,12 +1,17 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"text/template"
 	"time"
+	"unicode"
 
 	"postern/auth"
 	"postern/relay/config"
@@ -22,7 +27,7 @@ type demoSetup struct {
 	Submission, Submissions   string // addresses
 	Metrics                   string
 	User, Password, Hash      string
-	Host, Port, ImplicitPort  string
+	Host, Port                string
 	Program, Message, Capture string
 	Temporary                 bool
 }
@@ -39,6 +44,9 @@ func (d demoCmd) Run(std streams) error {
 		defer os.RemoveAll(dir)
 		setup.Dir, setup.Temporary = dir, true
 	}
+	if err := setup.mayWrite(); err != nil {
+		return err
+	}
 	if err := setup.write(); err != nil {
 		return err
 	}
@@ -47,17 +55,33 @@ func (d demoCmd) Run(std streams) error {
 		return err
 	}
 	cfg.Queue.AllowVolatile = true // it is a demo, and its directory a temporary one
-	return serve(cfg, setup.Config, std.err, func() { demoGreeting.Execute(std.out, setup) })
+	return serve(cfg, setup.Config, std.err, func() { demoGreeting.Execute(std.out, &setup) })
 }
 
-// write leaves in Dir all that the demo relay needs.
-func (s *demoSetup) write() error {
+// demoMark is the first line of a configuration that the demo may replace.
+const demoMark = `# Written by "postern demo".`
+
+// mayWrite refuses a directory that holds somebody's real set-up.
+func (s *demoSetup) mayWrite() error {
 	dir, err := filepath.Abs(s.Dir)
 	if err != nil {
 		return err
 	}
-	s.Dir = dir
-	s.Config, s.CA, s.Capture = filepath.Join(dir, "config.yaml"), filepath.Join(dir, caFile), filepath.Join(dir, "data", "capture")
+	s.Dir, s.Config = dir, filepath.Join(dir, "config.yaml")
+	text, err := os.ReadFile(s.Config)
+	if err == nil && !strings.HasPrefix(string(text), demoMark) {
+		return fmt.Errorf("%s is not of a demo and would be overwritten; choose another --dir", s.Config)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// write leaves in Dir all that the demo relay needs.
+func (s *demoSetup) write() (err error) {
+	dir := s.Dir
+	s.CA, s.Capture = filepath.Join(dir, caFile), filepath.Join(dir, "data", "capture")
 	if _, err := makeCertificates(dir, []string{"localhost", "127.0.0.1", "::1"}, time.Now(), 30*24*time.Hour); err != nil {
 		return err
 	}
@@ -73,7 +97,6 @@ func (s *demoSetup) write() error {
 		}
 	}
 	s.Host, s.Port, _ = net.SplitHostPort(s.Submission)
-	_, s.ImplicitPort, _ = net.SplitHostPort(s.Submissions)
 	f, err := os.OpenFile(s.Config, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
@@ -95,16 +118,16 @@ func freeAddress(preferred int) (string, error) {
 	return l.Addr().String(), nil
 }
 
-var demoConfig = template.Must(template.New("config").Parse(`# Written by "postern demo". config.example.yaml explains every key.
+var demoConfig = template.Must(template.New("config").Parse(demoMark + ` config.example.yaml explains every key.
 hostname: demo.postern.example
-data_dir: {{.Dir}}/data
+data_dir: {{.File "data"}}
 listeners:
   - {name: submission, address: "{{.Submission}}", tls: starttls}
   - {name: submissions, address: "{{.Submissions}}", tls: implicit}
 tls:
   certificates:
-    - {certificate: {{.Dir}}/server.crt, key: {{.Dir}}/server.key}
-    - {certificate: {{.Dir}}/server-rsa.crt, key: {{.Dir}}/server-rsa.key}
+    - {certificate: {{.File "server.crt"}}, key: {{.File "server.key"}}}
+    - {certificate: {{.File "server-rsa.crt"}}, key: {{.File "server-rsa.key"}}}
 accounts:
   - name: {{.User}}
     password_hash: "{{.Hash}}"
@@ -119,7 +142,20 @@ metrics: {address: "{{.Metrics}}"}
 log: {format: text}
 `))
 
-var demoGreeting = template.Must(template.New("greeting").Parse(`
+// File is the path of a file in Dir, quoted for YAML.
+func (s *demoSetup) File(name string) string { return strconv.Quote(filepath.Join(s.Dir, name)) }
+
+// shell quotes a word to be pasted, if it must be.
+func shell(word string) string {
+	if strings.ContainsFunc(word, func(r rune) bool {
+		return r != '/' && r != '.' && r != '-' && r != '_' && !unicode.IsLetter(r) && !unicode.IsDigit(r)
+	}) {
+		return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
+	}
+	return word
+}
+
+var demoGreeting = template.Must(template.New("greeting").Funcs(template.FuncMap{"shell": shell}).Parse(`
 Postern is running. It keeps the mail it is given; nothing leaves this machine.
 
   submission   {{.Submission}} (STARTTLS), {{.Submissions}} (TLS)
@@ -131,12 +167,12 @@ Send through it from another terminal, with whichever you have:
 
   swaks --server {{.Host}} --port {{.Port}} --tls --auth LOGIN --auth-user {{.User}} --auth-password {{.Password}} --from scan@example.com --to you@example.org --header 'Subject: first scan'
 
-  printf 'Subject: first scan\n\nHello.\n' | curl --ssl-reqd --cacert {{.CA}} --user {{.User}}:{{.Password}} --mail-from scan@example.com --mail-rcpt you@example.org --url smtp://{{.Submission}} --crlf --upload-file -
+  printf 'Subject: first scan\n\nHello.\n' | curl --ssl-reqd --cacert {{shell .CA}} --user {{.User}}:{{.Password}} --mail-from scan@example.com --mail-rcpt you@example.org --url smtp://{{.Submission}} --crlf --upload-file -
 
 Then ask where it is:
 
-  {{.Program}} queue list --all --config {{.Config}}
-  ls {{.Capture}}
+  {{.Program}} queue list --all --config {{shell .Config}}
+  ls {{shell .Capture}}
 
 Ctrl-C ends it.
 

@@ -43,11 +43,21 @@ func makeCertificates(dir string, names []string, now time.Time, life time.Durat
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return made, err
 	}
-	ca, isNew, err := openCA(dir, now)
-	if err != nil {
+	ca, err := readCA(dir)
+	made.newCA = errors.Is(err, fs.ErrNotExist)
+	if err != nil && !made.newCA {
 		return made, err
 	}
-	made.newCA = isNew
+	for _, base := range []string{"server", "server-rsa"} {
+		if err := ca.mayReplace(filepath.Join(dir, base+".crt")); err != nil {
+			return made, err
+		}
+	}
+	if made.newCA {
+		if ca, err = newCA(dir, now); err != nil {
+			return made, err
+		}
+	}
 	ecdsaKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return made, err
@@ -68,21 +78,20 @@ type authority struct {
 	key  crypto.Signer
 }
 
-// openCA reads the CA of dir, or makes one.
-func openCA(dir string, now time.Time) (ca authority, isNew bool, err error) {
+// readCA reads the CA of dir; the error wraps fs.ErrNotExist when there is none.
+func readCA(dir string) (ca authority, err error) {
 	pair, err := tls.LoadX509KeyPair(filepath.Join(dir, caFile), filepath.Join(dir, caKeyFile))
 	if errors.Is(err, fs.ErrNotExist) {
-		ca, err = newCA(dir, now)
-		return ca, true, err
+		return ca, err
 	}
 	if err != nil {
-		return ca, false, fmt.Errorf("the CA in %s cannot be used: %w", dir, err)
+		return ca, fmt.Errorf("the CA in %s cannot be used: %w", dir, err)
 	}
 	key, ok := pair.PrivateKey.(crypto.Signer)
 	if !ok || !pair.Leaf.IsCA {
-		return ca, false, fmt.Errorf("%s is not a CA; choose another --dir", filepath.Join(dir, caFile))
+		return ca, fmt.Errorf("%s is not a CA; choose another --dir", filepath.Join(dir, caFile))
 	}
-	return authority{pair.Leaf, key}, false, nil
+	return authority{pair.Leaf, key}, nil
 }
 
 func newCA(dir string, now time.Time) (authority, error) {
@@ -113,6 +122,25 @@ func newCA(dir string, now time.Time) (authority, error) {
 		return authority{}, err
 	}
 	return authority{cert, key}, writePair(dir, caFile, caKeyFile, der, key)
+}
+
+// mayReplace refuses to overwrite a certificate that this CA, if there is one
+// yet, did not issue.
+func (ca authority) mayReplace(path string) error {
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if block, _ := pem.Decode(text); block != nil && ca.cert != nil {
+		cert, err := x509.ParseCertificate(block.Bytes)
+		if err == nil && cert.CheckSignatureFrom(ca.cert) == nil {
+			return nil
+		}
+	}
+	return fmt.Errorf("%s is not of the CA in %s and would be overwritten; choose another --dir", path, filepath.Dir(path))
 }
 
 // issue writes base.crt (the certificate) and base.key.
