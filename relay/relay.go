@@ -13,6 +13,7 @@ package relay
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -45,7 +46,8 @@ type Relay struct {
 	admin      *admin.Server
 	stations   atomic.Pointer[stations]
 
-	reloading sync.Mutex     // one reload at a time
+	reloading sync.Mutex     // held while stations, listeners and lanes change
+	stopping  bool           // no reload any more
 	lanes     laneSet        // the loops that hand out deliveries
 	sending   sync.WaitGroup // deliveries under way
 
@@ -99,18 +101,32 @@ func (r *Relay) adopt(s *stations) {
 
 // Run serves until ctx ends, then drains: idle clients are told to come back,
 // running transactions and deliveries finish. It returns nil after an orderly
-// stop, else the reason the relay cannot go on.
+// stop, else the reason the relay cannot go on. It may be called once.
 func (r *Relay) Run(ctx context.Context) error {
 	defer r.queue.Close()
 	defer r.stopAll()
+	defer r.admin.Close()
+	err := r.begin(ctx)
+	if err == nil {
+		err = r.watch(ctx)
+	} else if ctx.Err() != nil {
+		err = nil // told to stop before it had begun
+	}
+	r.drain()
+	return err
+}
+
+// begin opens every port and starts to send. A reload waits until it is done.
+func (r *Relay) begin(ctx context.Context) error {
+	r.reloading.Lock()
+	defer r.reloading.Unlock()
 	s := r.stations.Load()
 	if err := r.queue.Reroute(ctx, s.upstreams.Lane); err != nil {
 		return fmt.Errorf("queue: %w", err)
 	}
 	if err := r.admin.Start(s.config.Metrics.Address); err != nil {
-		return fmt.Errorf("metrics: %w", err)
+		return fmt.Errorf("metrics.address: %w", err)
 	}
-	defer r.admin.Close()
 	if err := r.submission.Start(s.submission()); err != nil {
 		return err
 	}
@@ -119,10 +135,7 @@ func (r *Relay) Run(ctx context.Context) error {
 	if r.listening != nil {
 		r.listening()
 	}
-
-	err := r.watch(ctx)
-	r.drain()
-	return err
+	return nil
 }
 
 // watch sweeps the store each minute until ctx ends or the store has failed.
@@ -147,7 +160,11 @@ func (r *Relay) watch(ctx context.Context) error {
 }
 
 // drain stops taking, then sending, each in an orderly way for up to DrainTime.
+// No reload comes after it.
 func (r *Relay) drain() {
+	r.reloading.Lock()
+	defer r.reloading.Unlock()
+	r.stopping = true
 	ctx, cancel := context.WithTimeout(context.Background(), DrainTime)
 	defer cancel()
 	r.admin.Drain()
@@ -168,6 +185,9 @@ func (r *Relay) drain() {
 func (r *Relay) Reload(path string) error {
 	r.reloading.Lock()
 	defer r.reloading.Unlock()
+	if r.stopping {
+		return errors.New("the relay is stopping")
+	}
 	err := r.reload(path)
 	if err != nil {
 		r.metrics.Reloads.WithLabelValues("refused").Inc()

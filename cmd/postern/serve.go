@@ -27,23 +27,24 @@ func (serveCmd) Run(c *cli, std streams) error {
 // any, is called once its ports are open. A second signal ends it without
 // draining.
 func serve(cfg *config.Config, path string, logTo io.Writer, listening func()) error {
-	level := new(slog.LevelVar)
-	r, err := relay.New(cfg, relay.Options{Log: newLogger(cfg.Log, level, logTo), Level: level, Version: version, Commit: commit, Listening: listening})
-	if err != nil {
-		return err
-	}
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP) // first of all: unhandled it would end the process
+	defer signal.Stop(hup)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // the next signal has its default effect
 
-	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP)
-	defer signal.Stop(hup)
+	level := new(slog.LevelVar)
+	o := relay.Options{Log: newLogger(cfg.Log, level, logTo), Level: level, Version: version, Commit: commit, Listening: listening}
+	r, err := relay.New(cfg, o)
+	if err != nil {
+		return err
+	}
 	go func() {
 		for {
 			select {
 			case <-hup:
-				r.Reload(path) // logs and counts its own outcome
+				r.Reload(path) // logs and counts its own outcome; waits until the start is over
 			case <-ctx.Done():
 				return
 			}
