@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"postern/policy"
 	"postern/relay/message"
 	"postern/relay/submission"
+	"postern/relay/upstream"
 )
 
 // gateway answers what a session asks. Whatever may be answered at MAIL or RCPT
@@ -30,7 +32,7 @@ func (g gateway) Mail(_ context.Context, m *message.Message) (int64, error) {
 	if err := s.policy.Sender(m.Client, m.From); err != nil {
 		return 0, g.refused(err)
 	}
-	if _, err := g.lane(s, m); err != nil {
+	if _, err := g.lane(s, m, upstream.Load{Size: m.DeclaredSize, UTF8: !m.From.IsASCII()}); err != nil {
 		return 0, err
 	}
 	return s.policy.MaxSize(m.Client.Account), nil
@@ -38,7 +40,12 @@ func (g gateway) Mail(_ context.Context, m *message.Message) (int64, error) {
 
 // Recipient tells whether the message may go to r too.
 func (g gateway) Recipient(_ context.Context, m *message.Message, r message.Recipient) error {
-	return g.refused(g.stations.Load().policy.Recipient(m.Client, len(m.To), r.Address))
+	s := g.stations.Load()
+	if err := s.policy.Recipient(m.Client, len(m.To), r.Address); err != nil {
+		return g.refused(err)
+	}
+	_, err := g.lane(s, m, upstream.Load{UTF8: !r.Address.IsASCII()})
+	return err
 }
 
 // Spool begins to keep a body.
@@ -53,14 +60,15 @@ func (r *Relay) Accept(ctx context.Context, m *message.Message) error {
 	if err != nil {
 		return err
 	}
-	if err := s.policy.Message(m); err != nil {
+	if err := cmp.Or(s.policy.Envelope(m), s.policy.Message(m)); err != nil {
 		return r.refused(err)
 	}
-	lane, err := r.lane(s, m)
+	load := upstream.LoadOf(m)
+	lane, err := r.lane(s, m, load)
 	if err != nil {
 		return err
 	}
-	slot := s.upstreams.TrySlot(lane)
+	slot := s.upstreams.TrySlotFor(lane, load)
 	claim, err := r.queue.Put(ctx, m, changes, lane, slot.Upstream())
 	if err != nil {
 		slot.Release()
@@ -78,15 +86,18 @@ func (r *Relay) Accept(ctx context.Context, m *message.Message) error {
 	return nil
 }
 
-// lane is where m waits for its turn, or the refusal of mail that no route
-// takes: better told now than bounced in four days.
-func (r *Relay) lane(s *stations, m *message.Message) (string, error) {
+// lane is where m waits for its turn, or the refusal of mail that no route takes
+// or no upstream of the route can carry: better told now than bounced later.
+func (r *Relay) lane(s *stations, m *message.Message, load upstream.Load) (string, error) {
 	lane, ok := s.upstreams.Lane(m.Client.Account, m.From)
-	if ok {
-		return lane, nil
+	if !ok {
+		return "", r.refused(&policy.Refusal{Rule: "route", Reply: message.Refuse(550, "5.7.1",
+			"no route takes mail from <%s>; the administrator can add its domain to a route's senders", m.From)})
 	}
-	return "", r.refused(&policy.Refusal{Rule: "route", Reply: message.Refuse(550, "5.7.1",
-		"no route takes mail from <%s>; the administrator can add its domain to a route's senders", m.From)})
+	if reply := s.upstreams.Carries(lane, load); reply != nil {
+		return "", r.refused(&policy.Refusal{Rule: "carry", Reply: reply})
+	}
+	return lane, nil
 }
 
 // refused counts a refusal of policy by its rule; nil and other errors pass.

@@ -2,6 +2,7 @@ package relay
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -16,7 +17,11 @@ import (
 func (r *Relay) deliver(s *stations, slot *upstream.Slot, c *queue.Claim) {
 	defer slot.Release()
 	results, err := slot.Send(r.cut, c.Message)
-	if err != nil && r.elsewhere(s, c) {
+	if errors.As(err, new(*upstream.Unfit)) {
+		slot.Release()
+		results, err = r.passOn(s, c, err)
+	}
+	if err != nil && r.elsewhere(s, c, err) {
 		r.giveBack(c, err)
 		return
 	}
@@ -31,11 +36,27 @@ func (r *Relay) deliver(s *stations, slot *upstream.Slot, c *queue.Claim) {
 	r.record(settled)
 }
 
-// elsewhere tells whether a claim whose upstream could not be reached is better
-// given back than put off: another upstream of its lane is up, or we are
-// stopping and it was never really tried.
-func (r *Relay) elsewhere(s *stations, c *queue.Claim) bool {
-	return r.cut.Err() != nil || s.upstreams.Available(c.Lane)
+// passOn sends a claim through another upstream of its lane that can carry it.
+// Is there none now, or it cannot either, the mail waits for its next turn: each
+// attempt is passed on once.
+func (r *Relay) passOn(s *stations, c *queue.Claim, unfit error) ([]message.Result, error) {
+	slot := s.upstreams.TrySlotFor(c.Lane, upstream.LoadOf(c.Message))
+	if slot == nil {
+		return nil, unfit
+	}
+	defer slot.Release()
+	if err := r.queue.Reassign(r.recording, c, slot.Upstream()); err != nil {
+		return nil, err
+	}
+	return slot.Send(r.cut, c.Message)
+}
+
+// elsewhere tells whether a claim that was not sent is better given back than
+// put off: its upstream could not be reached and another one of its lane is up,
+// or we are stopping and it was never really tried.
+func (r *Relay) elsewhere(s *stations, c *queue.Claim, why error) bool {
+	unreachable := errors.As(why, new(*upstream.Unreachable))
+	return r.cut.Err() != nil || unreachable && s.upstreams.Available(c.Lane)
 }
 
 // giveBack returns a claim unchanged. Nothing of it was sent.
@@ -45,8 +66,8 @@ func (r *Relay) giveBack(c *queue.Claim, why error) {
 	}
 }
 
-// deferAll is the outcome of an attempt that did not reach MAIL: the
-// upstream's trouble, never held against the message.
+// deferAll is the outcome of an attempt that did not reach MAIL: never held
+// against the message.
 func deferAll(c *queue.Claim, why error) []message.Result {
 	results := make([]message.Result, len(c.Message.To))
 	for i := range results {

@@ -64,6 +64,10 @@ type Store interface {
 	// and the next one taken.
 	Claim(ctx context.Context, lane, upstream string, max int) ([]*Claim, error)
 
+	// Reassign makes another upstream the one a claim is sent through, before
+	// anything of it was sent. It is durable before it returns.
+	Reassign(ctx context.Context, c *Claim, upstream string) error
+
 	// Settle records how the recipients of a claim fared, results parallel to
 	// c.Message.To, and decides what becomes of each. While the disk is full
 	// it keeps trying until ctx ends; until then nothing else is claimed,

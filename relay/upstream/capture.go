@@ -22,7 +22,7 @@ type capture struct{ dir string }
 func newCapture(dataDir string) *capture { return &capture{dir: filepath.Join(dataDir, captureDir)} }
 
 // send writes m to a file of its own. What cannot be written is deferred.
-func (c *capture) send(ctx context.Context, m *message.Message) ([]message.Result, error) {
+func (c *capture) send(ctx context.Context, m *message.Message, _ bool) ([]message.Result, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, context.Cause(ctx)
 	}
@@ -38,6 +38,8 @@ func (c *capture) send(ctx context.Context, m *message.Message) ([]message.Resul
 	}
 	return results, nil
 }
+
+func (c *capture) offer() offer { return anything }
 
 func (c *capture) close() {}
 

@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -10,48 +11,26 @@ import (
 
 // carriage is what must be said before anything is sent: the recipients, by
 // index, whom the server cannot serve with this message.
-func carriage(m *message.Message, ext extensions) map[int]message.Result {
-	if limit := ext.maxSize(); limit > 0 && m.Size() > limit {
-		return refuseAll(m, own(message.Failed, "5.3.4", fmt.Sprintf(
-			"the message has %d octets, and the upstream takes at most %d", m.Size(), limit)))
+func carriage(m *message.Message, o offer) map[int]message.Result {
+	reply := o.refuse(LoadOf(m))
+	if reply == nil {
+		return nil
 	}
-	if m.NeedsEightBit() && !ext.has("8BITMIME") {
-		return refuseAll(m, own(message.Failed, "5.6.3",
-			"the message holds 8-bit text, and the upstream does not offer 8BITMIME"))
-	}
-	if m.NeedsSMTPUTF8() && !ext.has("SMTPUTF8") {
-		return withoutUTF8(m)
-	}
-	return nil
-}
-
-// withoutUTF8 refuses the recipients whose address is not ASCII, and everyone
-// when the message needs SMTPUTF8 even without those.
-func withoutUTF8(m *message.Message) map[int]message.Result {
-	refusal := own(message.Failed, "5.6.7",
-		"the address or the header is not plain ASCII, and the upstream does not offer SMTPUTF8")
+	all := o.refuse(LoadOf(toASCII(m))) != nil // it is not only some of the addresses
 	refused := map[int]message.Result{}
-	ascii := *m
-	ascii.To = nil
 	for i, r := range m.To {
-		if r.Address.IsASCII() {
-			ascii.To = append(ascii.To, r)
-		} else {
-			refused[i] = refusal
+		if all || !r.Address.IsASCII() {
+			refused[i] = own(message.Failed, reply.Enhanced, reply.Text)
 		}
 	}
-	if ascii.NeedsSMTPUTF8() {
-		return refuseAll(m, refusal)
-	}
 	return refused
 }
 
-func refuseAll(m *message.Message, r message.Result) map[int]message.Result {
-	refused := map[int]message.Result{}
-	for i := range m.To {
-		refused[i] = r
-	}
-	return refused
+// toASCII is m without the recipients whose address is not ASCII.
+func toASCII(m *message.Message) *message.Message {
+	part := *m
+	part.To = slices.DeleteFunc(slices.Clone(m.To), func(r message.Recipient) bool { return !r.Address.IsASCII() })
+	return &part
 }
 
 // mailCommand is MAIL with the parameters the server offers: SIZE (RFC 1870),

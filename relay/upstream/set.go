@@ -130,7 +130,7 @@ func (s *Set) Slots(ctx context.Context, lane string, max int) ([]*Slot, error) 
 			return nil, err
 		}
 		now := time.Now()
-		slots, again := take(members, now, max, wake)
+		slots, again := take(members, Load{}, now, max, wake)
 		if slots != nil {
 			return slots, nil
 		}
@@ -166,8 +166,12 @@ func (s *Set) sleep(ctx context.Context, wake <-chan struct{}, now, again time.T
 
 // TrySlot takes one slot as Slots does, without waiting and without overtaking
 // those who wait; nil when there is none.
-func (s *Set) TrySlot(lane string) *Slot {
-	slots, _ := take(s.lanes[lane], time.Now(), 1, nil)
+func (s *Set) TrySlot(lane string) *Slot { return s.TrySlotFor(lane, Load{}) }
+
+// TrySlotFor is TrySlot among the upstreams that can carry the load as far as
+// is known.
+func (s *Set) TrySlotFor(lane string, load Load) *Slot {
+	slots, _ := take(s.lanes[lane], load, time.Now(), 1, nil)
 	if slots == nil {
 		return nil
 	}
@@ -175,15 +179,18 @@ func (s *Set) TrySlot(lane string) *Slot {
 }
 
 // take is the choice among the members of a lane: slots of the first that may
-// serve, or nil and when the first pause of one that is down will be over.
+// serve the load, or nil and when the first pause of one that is down will be over.
 // A caller that will wait gives its wake.
-func take(members []*upstream, now time.Time, max int, wake chan struct{}) (slots []*Slot, again time.Time) {
+func take(members []*upstream, load Load, now time.Time, max int, wake chan struct{}) (slots []*Slot, again time.Time) {
 	for _, u := range members {
+		if u.transport.offer().refuse(load) != nil {
+			continue
+		}
 		g := u.gate.take(now, max, wake)
 		switch {
 		case g.slots > 0:
 			for range g.slots {
-				slots = append(slots, &Slot{upstream: u, probe: g.probe})
+				slots = append(slots, &Slot{upstream: u, lane: members, probe: g.probe})
 			}
 			return slots, time.Time{}
 		case g.full:

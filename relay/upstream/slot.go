@@ -3,6 +3,7 @@ package upstream
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 // and it may be released.
 type Slot struct {
 	upstream *upstream
+	lane     []*upstream // those it was chosen from
 	probe    bool
 	release  sync.Once
 }
@@ -37,19 +39,33 @@ func (l *Slot) Release() {
 // Send delivers m to all of m.To in one transaction.
 //
 // An error means that nothing was handed over: an *[Unreachable], after which
-// the upstream is down for a while, or that of ctx. On an upstream that went
-// down after the slot was taken nothing is tried. Without an error there is a
-// result for each recipient, in their order. A ctx that ends cuts the
-// connection; the results say what that left open.
+// the upstream is down for a while, an *[Unfit], or that of ctx. On an upstream
+// that went down after the slot was taken nothing is tried. Without an error
+// there is a result for each recipient, in their order; what neither this
+// upstream nor another of the lane can carry has failed. A ctx that ends cuts
+// the connection; the results say what that left open.
 func (l *Slot) Send(ctx context.Context, m *message.Message) ([]message.Result, error) {
 	u := l.upstream
 	if fault := u.gate.fault(l.probe); fault != nil {
 		return nil, fault
 	}
-	results, err := u.transport.send(ctx, m)
+	load := LoadOf(m)
+	elsewhere := l.elsewhere(load)
+	if reply := u.transport.offer().refuse(load); reply != nil && elsewhere {
+		return nil, &Unfit{Upstream: u.cfg.Name, Reply: reply}
+	}
+	results, err := u.transport.send(ctx, m, elsewhere)
 	l.learn(err)
 	u.count(m, results, err)
 	return results, err
+}
+
+// elsewhere tells whether another upstream of the lane, up or down, may carry
+// the load.
+func (l *Slot) elsewhere(load Load) bool {
+	return slices.ContainsFunc(l.lane, func(u *upstream) bool {
+		return u != l.upstream && u.transport.offer().refuse(load) == nil
+	})
 }
 
 // learn tells the breaker how a try ended. One that our own side ended says
@@ -58,7 +74,7 @@ func (l *Slot) learn(err error) {
 	u := l.upstream
 	var fault *Unreachable
 	switch {
-	case err == nil:
+	case err == nil || errors.As(err, new(*Unfit)):
 		if u.gate.succeed(l.probe) {
 			u.showState(true)
 			u.log.Info("upstream up", "upstream", u.cfg.Name)

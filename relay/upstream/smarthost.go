@@ -20,6 +20,7 @@ type smarthost struct {
 	patience patience
 	dial     func(context.Context) (net.Conn, error)
 	pool     pool
+	heard    heard
 	metrics  *metrics.Metrics
 }
 
@@ -56,13 +57,14 @@ func (h *smarthost) took(phase string, began time.Time) {
 }
 
 // errStale is that of a kept connection on which MAIL was not answered, or only
-// by 421 or by the wish for a new login: its time was over.
+// by 421 or by the wish for a new login: its time was over. It is also that of
+// one on which too little was offered for the message.
 var errStale = errors.New("the connection was closed while idle")
 
 // send prefers a kept connection. When that turns out stale it tries a new one.
-func (h *smarthost) send(ctx context.Context, m *message.Message) ([]message.Result, error) {
+func (h *smarthost) send(ctx context.Context, m *message.Message, whole bool) ([]message.Result, error) {
 	if c := h.pool.get(); c != nil {
-		results, err := h.deliver(ctx, c, m)
+		results, err := h.deliver(ctx, c, m, whole)
 		if !errors.Is(err, errStale) {
 			return results, err
 		}
@@ -71,13 +73,14 @@ func (h *smarthost) send(ctx context.Context, m *message.Message) ([]message.Res
 	if err != nil {
 		return nil, err
 	}
-	return h.deliver(ctx, c, m)
+	h.heard.set(c.ext.offer())
+	return h.deliver(ctx, c, m, whole)
 }
 
 // deliver makes one transaction and keeps c for another, if it may.
-func (h *smarthost) deliver(ctx context.Context, c *conn, m *message.Message) ([]message.Result, error) {
+func (h *smarthost) deliver(ctx context.Context, c *conn, m *message.Message, whole bool) ([]message.Result, error) {
 	stop := context.AfterFunc(ctx, c.abort)
-	t := newTransaction(ctx, c, m, h.took)
+	t := newTransaction(ctx, c, m, whole, h.took)
 	err := t.run()
 	if !stop() {
 		c.broken = true
@@ -93,8 +96,14 @@ func (h *smarthost) deliver(ctx context.Context, c *conn, m *message.Message) ([
 	if t.loginLost != nil {
 		return nil, unreachable(h.cfg.Name, phaseAuth, t.loginLost)
 	}
+	if t.unfit != nil {
+		return nil, &Unfit{Upstream: h.cfg.Name, Reply: t.unfit}
+	}
 	return t.results, err
 }
+
+// offer is what the server offered on the last connection.
+func (h *smarthost) offer() offer { return h.heard.get() }
 
 // close says goodbye on the connections that are kept.
 func (h *smarthost) close() { h.pool.close() }

@@ -28,6 +28,8 @@ type transaction struct {
 	c    *conn
 	m    *message.Message
 	took func(phase string, began time.Time)
+	// whole: rather not at all than not to everybody.
+	whole bool
 
 	results []message.Result
 	settled []bool // by recipient: its result stands
@@ -39,17 +41,31 @@ type transaction struct {
 	reused bool
 	// loginLost is the answer of a fresh session to MAIL when it asks for AUTH.
 	loginLost *message.Reply
+	// unfit is why nothing was said of a message that is to go whole.
+	unfit *message.Reply
 }
 
-func newTransaction(ctx context.Context, c *conn, m *message.Message, took func(string, time.Time)) *transaction {
-	return &transaction{ctx: ctx, c: c, m: m, took: took,
+func newTransaction(ctx context.Context, c *conn, m *message.Message, whole bool, took func(string, time.Time)) *transaction {
+	return &transaction{ctx: ctx, c: c, m: m, whole: whole, took: took,
 		results: make([]message.Result, len(m.To)), settled: make([]bool, len(m.To))}
 }
 
 // run takes the transaction to its end. Afterwards every recipient is settled,
-// or the error is errStale.
+// or the error is errStale, or loginLost or unfit is set.
 func (t *transaction) run() error {
-	for i, r := range carriage(t.m, t.c.ext) {
+	t.reused = t.c.used > 0
+	t.c.used++
+	offer := t.c.ext.offer()
+	reply := offer.refuse(LoadOf(t.m))
+	switch {
+	case reply != nil && t.reused: // perhaps a new session is offered more
+		t.c.broken = true
+		return errStale
+	case reply != nil && t.whole:
+		t.unfit = reply
+		return nil
+	}
+	for i, r := range carriage(t.m, offer) {
 		t.settle(i, r)
 	}
 	if t.open() == 0 {
@@ -62,8 +78,6 @@ func (t *transaction) run() error {
 	}
 	defer body.Close()
 
-	t.reused = t.c.used > 0
-	t.c.used++
 	began := time.Now()
 	if err := t.envelope(); err != nil {
 		t.c.broken = true

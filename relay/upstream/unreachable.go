@@ -36,6 +36,15 @@ func (u *Unreachable) Error() string {
 
 func (u *Unreachable) Unwrap() error { return u.Err }
 
+// Unfit says that an upstream cannot carry a message, or not to everybody, and
+// that another one of its lane may. Nothing was handed over.
+type Unfit struct {
+	Upstream string
+	Reply    *message.Reply
+}
+
+func (u *Unfit) Error() string { return fmt.Sprintf("upstream %s: %v", u.Upstream, u.Reply) }
+
 // refusedForGood tells whether it was a 5yz reply.
 func (u *Unreachable) refusedForGood() bool {
 	var reply *message.Reply
