@@ -42,8 +42,6 @@ func (s *session) AuthMechanisms() []string {
 // within a transaction.
 func (s *session) Auth(name string) (sasl.Server, error) {
 	switch {
-	case s.guard.isClosing():
-		return nil, wire(errClosing)
 	case s.client().TLSVersion == "":
 		return nil, wire(errNeedTLS)
 	case !slices.Contains(s.gen.config.Mechanisms, name):
@@ -88,7 +86,7 @@ func (e *exchange) Next(response []byte) (challenge []byte, done bool, err error
 	}
 	result := "ok"
 	if err != nil {
-		err, result = e.session.loginFailed(e.mechanism, err)
+		result, err = e.session.loginFailed(e.mechanism, err)
 	}
 	e.session.server.metrics.Auth.WithLabelValues(e.mechanism, result).Inc()
 	return nil, true, err
@@ -96,17 +94,17 @@ func (e *exchange) Next(response []byte) (challenge []byte, done bool, err error
 
 // loginFailed logs and counts a failure. The name is not logged: people type
 // their password into the wrong field.
-func (s *session) loginFailed(mechanism string, err error) (told error, result string) {
+func (s *session) loginFailed(mechanism string, err error) (result string, told error) {
 	r := replyTo(err)
 	s.log.Info("login refused", "mechanism", mechanism, "reply", r.String(), "cause", err.Error())
 	if !r.Permanent() {
-		return wire(r), "unavailable"
+		return "unavailable", wire(r)
 	}
 	if s.failures++; s.failures >= maxFailures {
 		s.guard.closeAfterReply()
 		r = errFailures
 	}
-	return wire(r), "failed"
+	return "failed", wire(r)
 }
 
 // plain is PLAIN (RFC 4616).

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
+	"runtime"
 	"strings"
 	"time"
 
@@ -19,6 +19,7 @@ const readAhead = 16 << 10
 
 var (
 	errTimeout  = message.Refuse(421, "4.4.2", "timed out while waiting for the message")
+	errTooSlow  = message.Refuse(421, "4.4.2", "the message came slower than %d octets per second", minRate)
 	errLongLine = message.Refuse(550, "5.6.0", "a line of the message is longer than %d octets", maxLine)
 	errLost     = message.Refuse(421, "4.4.0", "the connection broke within the message")
 )
@@ -26,12 +27,13 @@ var (
 // Data takes the message of the transaction, by DATA or BDAT, to the Gateway.
 // Whatever is wrong with it, it is read to its end first and answered then.
 func (s *session) Data(r io.Reader) error {
-	_, chunked := r.(*io.PipeReader)
+	s.guard.expectMessage()
+	pipe, chunked := r.(*io.PipeReader)
+	if chunked {
+		awaitChunk(pipe)
+	}
 	t := s.beginData(chunked)
-	switch {
-	case s.guard.isClosing():
-		return wire(errClosing)
-	case t == nil:
+	if t == nil {
 		return wire(errNoMail)
 	}
 	s.guard.beginTransfer()
@@ -44,13 +46,26 @@ func (s *session) Data(r io.Reader) error {
 	if in.lost != nil {
 		// What is left of the message must not be read as commands.
 		s.guard.closeAfterReply()
-		return s.answer(t, explainLoss(err, in.lost))
+		return s.answer(t, explainLoss(err, in.lost, s.guard.lateness()))
 	}
 	s.endData(err == nil)
 	return s.answer(t, err)
 }
 
-// beginData is the transaction whose message begins; nil when a RSET was faster.
+// awaitChunk returns when the first octet has come, or the end of the message:
+// then go-smtp waits for us, and the transaction open is that of this message.
+//
+// It does not wait for us after a first chunk of no octets. A RSET behind that,
+// and a whole new transaction, may be faster than we are; go-smtp would take
+// what we return for the result of that one. So the goroutine, which go-smtp
+// began for this message only, ends here without any.
+func awaitChunk(r *io.PipeReader) {
+	if _, err := r.Read(nil); err != nil && err != io.EOF {
+		runtime.Goexit()
+	}
+}
+
+// beginData is the transaction whose message begins; nil when there is none.
 func (s *session) beginData(chunked bool) *transaction {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -65,6 +80,7 @@ func (s *session) endData(accepted bool) {
 	s.chunked = false
 	if accepted {
 		s.refusals = 0
+		s.guard.sent()
 	}
 }
 
@@ -138,7 +154,7 @@ func (s *session) whole() bool {
 // what is beyond its own limit.
 func drain(r io.Reader) error {
 	_, err := io.Copy(io.Discard, r)
-	if errors.As(err, new(*smtp.SMTPError)) {
+	if errors.Is(err, smtp.ErrDataTooLarge) {
 		return nil
 	}
 	return err
@@ -146,12 +162,12 @@ func drain(r io.Reader) error {
 
 // explainLoss is what is said of a message that ended before its end. What was
 // found wrong with it before goes first: it may be why the end was not seen.
-func explainLoss(err, lost error) error {
+func explainLoss(err, lost error, late *message.Reply) error {
 	switch {
 	case !errors.Is(err, lost):
 		return err
-	case errors.Is(lost, os.ErrDeadlineExceeded):
-		return errTimeout
+	case late != nil:
+		return late
 	case errors.Is(lost, smtp.ErrTooLongLine):
 		return errLongLine
 	default:

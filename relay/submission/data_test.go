@@ -16,7 +16,11 @@ var smuggling = []struct{ name, octets, finding string }{
 	{"LF . CRLF", "\n.\r\n", "an LF without CR"},
 	{"CR . CR", "\r.\r", "a CR without LF"},
 	{"CR . CRLF", "\r.\r\n", "a CR without LF"},
+	{"CR . LF", "\r.\n", "a CR without LF"},
+	{"LF . CR", "\n.\r", "an LF without CR"},
 	{"CRLF . LF", "\r\n.\n", "an LF without CR"},
+	{"CRLF CR . CRLF", "\r\n\r.\r\n", "a CR without LF"},
+	{"CRLF . NUL CRLF", "\r\n.\x00\r\n", "a NUL octet"},
 	{"CRLF NUL . CRLF", "\r\n\x00.\r\n", "a NUL octet"},
 	{"CR CRLF . CRLF", "\r\r\n.\r\nx", "a CR without LF"},
 	{"a bare CR", "a\rb", "a CR without LF"},
@@ -29,42 +33,55 @@ const smuggled = "MAIL FROM:<boss2@example.com>\r\nRCPT TO:<victim@example.com>\
 func TestSequencesThatSmuggleAreRefusedAsOneMessage(t *testing.T) {
 	p := open(t)
 	for _, row := range smuggling {
-		text := "Subject: outer\r\n\r\nline" + row.octets + smuggled
-		t.Run("DATA with "+row.name, func(t *testing.T) {
-			c := p.ready(t)
-			c.envelope()
-			c.ask("DATA", "354")
-			c.send(text + "\r\n.\r\n")
-			if got := c.expect("550 5.6.0 line "); !strings.Contains(got, row.finding) {
-				t.Errorf("the reply %q does not say %q", got, row.finding)
-			}
-			c.ask("NOOP", "250")
-		})
-		t.Run("BDAT with "+row.name, func(t *testing.T) {
-			c := p.ready(t)
-			c.envelope()
-			c.send(fmt.Sprintf("BDAT %d LAST\r\n%s", len(text), text))
-			c.expect("550 5.6.0 line ")
-			c.ask("NOOP", "250")
-		})
+		for place, before := range map[string]string{"header": "Subject: outer\r\nX-Note: line", "body": "Subject: outer\r\n\r\nline"} {
+			text := before + row.octets + smuggled
+			t.Run("DATA with "+row.name+" in the "+place, func(t *testing.T) {
+				c := p.ready(t)
+				c.envelope()
+				c.ask("DATA", "354")
+				c.send(text + "\r\n.\r\n")
+				if got := c.expect("550 5.6.0 line "); !strings.Contains(got, row.finding) {
+					t.Errorf("the reply %q does not say %q", got, row.finding)
+				}
+				c.ask("NOOP", "250")
+			})
+			t.Run("BDAT with "+row.name+" in the "+place, func(t *testing.T) {
+				c := p.ready(t)
+				c.envelope()
+				c.send(fmt.Sprintf("BDAT %d LAST\r\n%s", len(text), text))
+				if got := c.expect("550 5.6.0 line "); !strings.Contains(got, row.finding) {
+					t.Errorf("the reply %q does not say %q", got, row.finding)
+				}
+				c.ask("NOOP", "250")
+			})
+		}
 	}
 	t.Run("BDAT that ends in CR", func(t *testing.T) {
 		c := p.ready(t)
 		c.envelope()
 		c.ask("BDAT 18 LAST\r\nSubject: a\r\n\r\nabc\r", "550 5.6.0 line 3 ")
 	})
-	t.Run("CRLF . CR is never the end of a message", func(t *testing.T) {
+	for name, octets := range map[string]string{"CRLF . CR": "\r\n.\r", "CRLF . CR CRLF": "\r\n.\r\r\n"} {
+		t.Run(name+" is never the end of a message", func(t *testing.T) {
+			c := p.ready(t)
+			c.envelope()
+			c.ask("DATA", "354")
+			c.send("Subject: outer\r\n\r\nline" + octets + smuggled + ".\r\n")
+			c.reply()
+			c.ask("NOOP", "250")
+			for _, m := range p.accepted() {
+				if m.From.Local != "scan" || m.To[0].Address.Local != "user" {
+					t.Errorf("a smuggled message from %s to %v was accepted", m.From, m.To)
+				}
+			}
+		})
+	}
+	t.Run("BDAT with CRLF . CR is refused", func(t *testing.T) {
 		c := p.ready(t)
 		c.envelope()
-		c.ask("DATA", "354")
-		c.send("Subject: outer\r\n\r\nline\r\n.\r" + smuggled + ".\r\n")
-		c.reply()
-		c.ask("NOOP", "250")
-		for _, m := range p.accepted() {
-			if m.From.Local != "scan" || m.To[0].Address.Local != "user" {
-				t.Errorf("a smuggled message from %s to %v was accepted", m.From, m.To)
-			}
-		}
+		text := "Subject: outer\r\n\r\nline\r\n.\r" + smuggled
+		c.send(fmt.Sprintf("BDAT %d LAST\r\n%s", len(text), text))
+		c.expect("550 5.6.0 line ")
 	})
 	for _, m := range p.accepted() {
 		if m.Header.Get("Subject") == "smuggled" {
@@ -182,7 +199,7 @@ func TestWhatFollowsATimeoutIsNeverReadAsCommands(t *testing.T) {
 	half := "Subject: outer\r\n\r\nhalf\r\n"
 	for _, row := range []struct{ name, begin, before, told string }{
 		{"DATA", "DATA\r\n" + half, "354", "421"},
-		{"BDAT", "BDAT 5000 LAST\r\n" + half, "", "554"},
+		{"BDAT", "BDAT 5000 LAST\r\n" + half, "", "421"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			p := open(t, func(p *post) { p.timeouts.block, p.timeouts.command = 50*time.Millisecond, time.Second })

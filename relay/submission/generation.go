@@ -108,6 +108,10 @@ func (g *generation) guard(conn net.Conn) (*guard, bool) {
 		s.metrics.Connections.WithLabelValues(name).Dec()
 		s.connections.leave(client)
 	}
+	client.mostSaid = g.smtp.MaxRecipients + otherCommands
+	client.overrun = func() {
+		s.log.Warn("too many commands", "listener", name, "peer", client.remote.String(), "limit", client.mostSaid)
+	}
 	client.opening.failed = func(reason, hint string) {
 		if client.isDraining() {
 			return // it was us who broke it off

@@ -2,35 +2,14 @@ package submission
 
 import (
 	"context"
-	"errors"
 	"io"
 	"net"
 	"net/netip"
-	"os"
 	"sync"
 	"time"
+
+	"postern/relay/message"
 )
-
-// timeouts are how long a client may take.
-type timeouts struct {
-	handshake time.Duration // to set up implicit TLS
-	command   time.Duration // for one command line (RFC 5321, section 4.5.3.2.7)
-	login     time.Duration // from connecting to a successful AUTH
-	block     time.Duration // between two reads of a message (section 4.5.3.2.5)
-	message   time.Duration // for a whole message
-	write     time.Duration // to take our replies
-	linger    time.Duration // to read our last reply before the connection is reset
-}
-
-var defaultTimeouts = timeouts{
-	handshake: time.Minute,
-	command:   5 * time.Minute,
-	login:     15 * time.Minute,
-	block:     3 * time.Minute,
-	message:   time.Hour,
-	write:     time.Minute,
-	linger:    2 * time.Second,
-}
 
 // maxUnsent is how many octets of replies wait for the next read at most.
 const maxUnsent = 16 << 10
@@ -40,8 +19,10 @@ const maxUnsent = 16 << 10
 //
 //   - Replies to pipelined commands leave together: writes wait until the next
 //     read (RFC 2920, section 3.2).
-//   - A command has an absolute deadline, a message one for each read and one
-//     for the whole.
+//   - A command has an absolute deadline, a message one for each read, one for
+//     its pace and one for the whole.
+//   - Commands are counted, so that no client talks for ever without sending
+//     mail.
 //   - A read that failed fails for good, so that what comes after a timeout
 //     within a message is never taken for a command.
 //   - After the go-ahead for STARTTLS nothing but TLS leaves (opening.go).
@@ -53,6 +34,7 @@ type guard struct {
 	ctx      context.Context // ends with the connection
 	cancel   context.CancelFunc
 	gone     func() // called once, when connection and transfer have ended
+	overrun  func() // called when there were too many commands
 	closed   sync.Once
 	opening  opening
 
@@ -60,17 +42,21 @@ type guard struct {
 	unsent  []byte
 
 	mu       sync.Mutex
-	broken   error     // why nothing is read any more
-	command  time.Time // deadline of the command being read
-	login    time.Time // deadline of AUTH; zero when it is done
-	message  time.Time // deadline of the message being transferred
-	transfer bool      // a message is being transferred
-	rolling  bool      // transfer, or its rest is being drained by go-smtp
-	busy     bool      // in a transaction
-	closing  bool      // no command is carried out any more
+	broken   error          // why nothing is read any more
+	late     *message.Reply // broken, if a message did not come in time
+	command  time.Time      // deadline of the command being read
+	login    time.Time      // deadline of AUTH; zero when it is done
+	message  time.Time      // deadline of the message being transferred
+	pace     pace           // of that message
+	transfer bool           // a message is being transferred
+	rolling  bool           // transfer, or its rest is being drained by go-smtp
+	busy     bool           // in a transaction
+	closing  bool           // no command is carried out any more
 	draining bool
 	probing  bool
 	uses     int // the connection, and a running transfer
+	said     int // commands since the last message accepted
+	mostSaid int
 }
 
 func newGuard(conn net.Conn, t timeouts) *guard {
@@ -91,7 +77,9 @@ func (g *guard) Read(b []byte) (int, error) {
 	if err := g.arm(); err != nil {
 		return 0, err
 	}
+	began := time.Now()
 	n, err := g.Conn.Read(b)
+	g.waited(time.Since(began), n)
 	if err != nil {
 		return n, g.failed(err)
 	}
@@ -100,57 +88,6 @@ func (g *guard) Read(b []byte) (int, error) {
 		return 0, err
 	}
 	return n, nil
-}
-
-// arm sets the deadline of the next read, or says why there is none.
-func (g *guard) arm() error {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	switch {
-	case g.closing:
-		return net.ErrClosed
-	case g.broken != nil:
-		return g.broken
-	case g.draining && !g.busy:
-		return os.ErrDeadlineExceeded // go-smtp says 421 and closes
-	}
-	return g.Conn.SetReadDeadline(g.deadline(time.Now()))
-}
-
-// deadline is that of a read begun now.
-func (g *guard) deadline(now time.Time) time.Time {
-	switch {
-	case g.probing:
-		return time.Unix(1, 0)
-	case g.rolling:
-		return earlier(now.Add(g.timeouts.block), g.message)
-	case !g.login.IsZero():
-		return earlier(g.command, g.login)
-	default:
-		return g.command
-	}
-}
-
-func earlier(a, b time.Time) time.Time {
-	if a.Before(b) {
-		return a
-	}
-	return b
-}
-
-// failed keeps the error of a read. A probe that found nothing is no failure.
-// go-smtp tells clients the text of some errors: that of a timeout is without
-// our addresses.
-func (g *guard) failed(err error) error {
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		err = os.ErrDeadlineExceeded
-	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.broken == nil && !(g.probing && err == os.ErrDeadlineExceeded) {
-		g.broken = err
-	}
-	return err
 }
 
 // breakOff lets nothing be read any more.
@@ -193,20 +130,6 @@ func (g *guard) flush(timeout time.Duration) error {
 	g.unsent = g.unsent[:0]
 	return err
 }
-
-// SetReadDeadline is called by go-smtp when it begins to read a command.
-func (g *guard) SetReadDeadline(t time.Time) error {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.command = t
-	g.rolling = g.transfer
-	return nil
-}
-
-// SetWriteDeadline does nothing: each flush has its own.
-func (g *guard) SetWriteDeadline(time.Time) error { return nil }
-
-func (g *guard) SetDeadline(t time.Time) error { return g.SetReadDeadline(t) }
 
 // Close sends what waits and ends the connection. go-smtp calls it more than
 // once.

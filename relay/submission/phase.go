@@ -5,6 +5,8 @@ import (
 	"net"
 	"os"
 	"time"
+
+	"postern/relay/message"
 )
 
 // What a session tells its guard about where the client stands.
@@ -35,14 +37,22 @@ func (g *guard) end() {
 	g.busy = false
 }
 
-// beginTransfer gives the client time for a message. Until endTransfer the
-// guard stays in the house, even if the connection ends: a message may be on
-// its way to the Gateway.
+// expectMessage gives the client time for a message.
+func (g *guard) expectMessage() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.rolling = true
+	g.message = time.Now().Add(g.timeouts.message)
+	g.pace = newPace(g.timeouts.patience)
+}
+
+// beginTransfer notes that the message has begun. Until endTransfer the guard
+// stays in the house, even if the connection ends: a message may be on its way
+// to the Gateway.
 func (g *guard) beginTransfer() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.transfer, g.rolling = true, true
-	g.message = time.Now().Add(g.timeouts.message)
 	g.uses++
 }
 
@@ -53,6 +63,48 @@ func (g *guard) endTransfer() {
 	g.transfer = false
 	g.mu.Unlock()
 	g.release()
+}
+
+// otherCommands is how many commands beside RCPT a client may give from one
+// accepted message to the next. One that says NOOP every half minute to keep
+// its connection open reaches it after eight hours, and connects again.
+const otherCommands = 1000
+
+// errOverrun ends a session; go-smtp has its own words for the client.
+var errOverrun = errors.New("too many commands")
+
+// nextCommand tells whether another command may be read, and counts it. Chunks
+// of a message are not counted: its size and its deadlines bound them.
+func (g *guard) nextCommand() error {
+	switch {
+	case g.closing:
+		return net.ErrClosed
+	case g.transfer:
+		return nil
+	}
+	g.said++
+	if g.said <= g.mostSaid {
+		return nil
+	}
+	if g.said == g.mostSaid+1 {
+		g.overrun()
+	}
+	return errOverrun
+}
+
+// sent notes that a message was accepted.
+func (g *guard) sent() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.said = 0
+}
+
+// lateness is the reply to a message that did not come in time; nil if that is
+// not what broke the connection.
+func (g *guard) lateness() *message.Reply {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.late
 }
 
 // closeAfterReply lets the next reply be the last: no further command is read.

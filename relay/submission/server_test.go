@@ -182,8 +182,9 @@ func TestDeadlines(t *testing.T) {
 		"a command has its own before AUTH":              {&guard{command: in(300), login: in(900)}, in(300)},
 		"AUTH must have succeeded by its own":            {&guard{command: in(300), login: in(20)}, in(20)},
 		"a command has its own after AUTH":               {&guard{command: in(300)}, in(300)},
-		"each read of a message has one":                 {&guard{command: in(20), rolling: true, message: in(3600)}, in(180)},
-		"a whole message has one":                        {&guard{command: in(300), rolling: true, message: in(50)}, in(50)},
+		"each read of a message has one":                 {&guard{command: in(20), rolling: true, message: in(3600), pace: newPace(time.Hour)}, in(180)},
+		"a message that comes slowly has one":            {&guard{rolling: true, message: in(3600), pace: newPace(time.Minute)}, in(60)},
+		"a whole message has one":                        {&guard{command: in(300), rolling: true, message: in(50), pace: newPace(time.Hour)}, in(50)},
 		"a probe does not wait, whatever is transferred": {&guard{probing: true, rolling: true, message: in(50)}, time.Unix(1, 0)},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -445,5 +446,18 @@ func TestConfigurationsAreChecked(t *testing.T) {
 				t.Errorf("complains of %q, want %q", got, row.keys)
 			}
 		})
+	}
+}
+
+func TestRecipientsAreLimited(t *testing.T) {
+	p := open(t, func(p *post) { p.config.MaxRecipients = 2 })
+	c := p.ready(t)
+	c.envelope()
+	c.ask("RCPT TO:<second@example.com>", "250")
+	c.ask("RCPT TO:<third@example.com>", "452 4.5.3")
+	c.ask("DATA", "354")
+	c.ask("Subject: hi\r\n\r\n.", "250")
+	if m := p.accepted()[0]; len(m.To) != 2 {
+		t.Errorf("accepted for %d recipients, want 2", len(m.To))
 	}
 }

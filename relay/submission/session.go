@@ -179,9 +179,6 @@ func (s *session) Rcpt(to string, opts *smtp.RcptOptions) error {
 
 // recipient decides on RCPT.
 func (s *session) recipient(t *transaction, to string, opts *smtp.RcptOptions) (r message.Recipient, err error) {
-	if s.guard.isClosing() {
-		return r, errClosing
-	}
 	if r.Address, err = mailbox(to, t.SMTPUTF8); err != nil {
 		return r, err
 	}
