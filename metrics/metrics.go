@@ -23,7 +23,7 @@ var (
 	AuthResults       = []string{"ok", "failed", "unavailable"}
 	MessageResults    = []string{"accepted", "refused", "unavailable"}
 	SubmissionPhases  = []string{"tls", "auth", "data", "accept"}
-	PolicyRules       = []string{"sender", "from", "recipient", "recipients_per_message", "size", "null_sender", "route", "carry", "network"}
+	PolicyRules       = []string{"sender", "from", "recipient", "recipients_per_message", "size", "null_sender", "route", "carry"}
 	QueueStates       = []string{"queued", "sending", "deferred", "held", "uncertain"}
 	Outcomes          = []string{"delivered", "deferred", "failed", "uncertain", "held"}
 	AttemptOutcomes   = []string{"delivered", "deferred", "failed", "uncertain", "unreachable"}

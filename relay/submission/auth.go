@@ -96,7 +96,11 @@ func (e *exchange) Next(response []byte) (challenge []byte, done bool, err error
 // their password into the wrong field.
 func (s *session) loginFailed(mechanism string, err error) (result string, told error) {
 	r := replyTo(err)
-	s.log.Info("login refused", "mechanism", mechanism, "reply", r.String(), "cause", err.Error())
+	attrs := []any{"mechanism", mechanism, "reply", r.String()}
+	if err.Error() != r.String() {
+		attrs = append(attrs, "cause", err.Error())
+	}
+	s.log.Info("login refused", attrs...)
 	if !r.Permanent() {
 		return "unavailable", wire(r)
 	}

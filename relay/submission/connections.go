@@ -7,7 +7,8 @@ import (
 
 // limits bound how many clients are connected at once. They keep a flood from
 // exhausting memory and file descriptors and one host from shutting out the
-// others; an office behind one address stays far below.
+// others; an office behind one address stays far below. Should a device there
+// leak connections, it is its own that give way to those of its neighbours.
 type limits struct {
 	total     int
 	perClient int // per IPv4 address or IPv6 /64
@@ -21,7 +22,7 @@ type connections struct {
 	limits limits
 
 	mu       sync.Mutex
-	open     map[*guard]struct{}
+	open     map[*guard]bool // true: counts for its client; false: asked to give way
 	clients  map[netip.Prefix]int
 	draining bool
 	empty    chan struct{} // closed when draining and no client is left
@@ -30,7 +31,7 @@ type connections struct {
 func newConnections() *connections {
 	return &connections{
 		limits:  defaultLimits,
-		open:    make(map[*guard]struct{}),
+		open:    make(map[*guard]bool),
 		clients: make(map[netip.Prefix]int),
 		empty:   make(chan struct{}),
 	}
@@ -46,25 +47,50 @@ func (c *connections) enter(g *guard) (refusal string) {
 		return "421 4.3.2 the service is shutting down, please try again later"
 	case len(c.open) >= c.limits.total:
 		return "421 4.7.0 too many connections, please try again later"
-	case c.clients[client] >= c.limits.perClient:
+	case c.clients[client] >= c.limits.perClient && !c.makeRoom(client):
 		return "421 4.7.0 too many connections from your address, please try again later"
 	}
-	c.open[g] = struct{}{}
+	c.open[g] = true
 	c.clients[client]++
 	return ""
+}
+
+// makeRoom asks the oldest connection of a client that is in no transaction to
+// go, and counts it no more. False: all of them are sending mail.
+func (c *connections) makeRoom(client netip.Prefix) bool {
+	var oldest *guard
+	for g, counts := range c.open {
+		if counts && clientNetwork(g.remote.Addr()) == client && !g.isBusy() && (oldest == nil || g.since.Before(oldest.since)) {
+			oldest = g
+		}
+	}
+	if oldest == nil {
+		return false
+	}
+	c.uncount(oldest)
+	c.open[oldest] = false
+	oldest.drain()
+	return true
 }
 
 // leave forgets g.
 func (c *connections) leave(g *guard) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.open[g] {
+		c.uncount(g)
+	}
 	delete(c.open, g)
+	if c.draining && len(c.open) == 0 {
+		close(c.empty)
+	}
+}
+
+// uncount takes g from the number of its client.
+func (c *connections) uncount(g *guard) {
 	client := clientNetwork(g.remote.Addr())
 	if c.clients[client]--; c.clients[client] == 0 {
 		delete(c.clients, client)
-	}
-	if c.draining && len(c.open) == 0 {
-		close(c.empty)
 	}
 }
 

@@ -31,6 +31,7 @@ type guard struct {
 	net.Conn
 	timeouts timeouts
 	remote   netip.AddrPort
+	since    time.Time
 	ctx      context.Context // ends with the connection
 	cancel   context.CancelFunc
 	gone     func() // called once, when connection and transfer have ended
@@ -60,7 +61,8 @@ type guard struct {
 }
 
 func newGuard(conn net.Conn, t timeouts) *guard {
-	g := &guard{Conn: conn, timeouts: t, uses: 1, login: time.Now().Add(t.login), command: time.Now().Add(t.handshake)}
+	now := time.Now()
+	g := &guard{Conn: conn, timeouts: t, since: now, uses: 1, login: now.Add(t.login), command: now.Add(t.handshake)}
 	if tcp, ok := conn.RemoteAddr().(*net.TCPAddr); ok {
 		a := tcp.AddrPort()
 		g.remote = netip.AddrPortFrom(a.Addr().Unmap(), a.Port())

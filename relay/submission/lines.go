@@ -51,7 +51,7 @@ func (l *lines) Read(b []byte) (int, error) {
 // check looks at the next octets and counts them.
 func (l *lines) check(b []byte) error {
 	if l.size += int64(len(b)); l.size > l.limit {
-		return tooLarge(l.limit)
+		return oversized(l.limit)
 	}
 	for _, c := range b {
 		switch {
@@ -76,6 +76,12 @@ func (l *lines) refuse(what string) error {
 // unfinished tells whether the message does not end in CRLF, which BDAT allows.
 func (l *lines) unfinished() bool { return l.size > 0 && l.last != '\n' }
 
-func tooLarge(limit int64) *message.Reply {
-	return message.Refuse(552, "5.3.4", "the message is larger than the %d octets allowed", limit)
+// oversized is the refusal of a message over its limit in octets.
+type oversized int64
+
+func (limit oversized) Error() string { return limit.Unwrap().Error() }
+
+// Unwrap is the *message.Reply.
+func (limit oversized) Unwrap() error {
+	return message.Refuse(552, "5.3.4", "the message is larger than the %d octets allowed; send less at once, or have the account's limits.size or policy.limits.size raised", int64(limit))
 }

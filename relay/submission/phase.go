@@ -37,6 +37,13 @@ func (g *guard) end() {
 	g.busy = false
 }
 
+// isBusy tells whether a transaction is open.
+func (g *guard) isBusy() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.busy || g.transfer
+}
+
 // expectMessage gives the client time for a message.
 func (g *guard) expectMessage() {
 	g.mu.Lock()

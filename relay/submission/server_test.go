@@ -120,6 +120,19 @@ func TestWhatIsCounted(t *testing.T) {
 	}
 }
 
+func TestAnIdleConnectionGivesWayToANewOneOfItsClient(t *testing.T) {
+	p := open(t, func(p *post) { p.connections.limits = limits{total: 100, perClient: 2} })
+	first, second := p.dial(t, "submission"), p.dial(t, "submission")
+	first.expect("220")
+	second.expect("220")
+	third := p.dial(t, "submission")
+	third.expect("220")
+	first.expect("421 4.4.2")
+	first.ended()
+	second.ask("NOOP", "250")
+	third.ask("QUIT", "221")
+}
+
 func TestConnectionsAreLimited(t *testing.T) {
 	for name, l := range map[string]limits{
 		"per client": {total: 100, perClient: 2},
@@ -127,9 +140,10 @@ func TestConnectionsAreLimited(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := open(t, func(p *post) { p.connections.limits = l })
-			first, second := p.dial(t, "submission"), p.dial(t, "submission")
-			first.expect("220")
-			second.expect("220")
+			first, second := p.ready(t), p.ready(t)
+			for _, c := range []*wireClient{first, second} { // in a transaction, so that they need not give way
+				c.ask("MAIL FROM:<scan@example.com>", "250")
+			}
 			third := p.dial(t, "submission")
 			third.expect("421 4.7.0 too many connections")
 			third.ended()

@@ -2,6 +2,7 @@ package submission
 
 import (
 	"crypto/tls"
+	"errors"
 	"log/slog"
 	"strings"
 	"sync"
@@ -17,7 +18,7 @@ import (
 // Limits of a session and of the parameters of RFC 3461 (sections 4.2 and 4.4).
 const (
 	maxHello             = 255
-	maxRefusals          = 100 // commands refused since the last message accepted
+	maxRefusals          = 100 // of MAIL and messages, since the last one accepted
 	maxEnvelopeID        = 100
 	maxOriginalRecipient = 500
 )
@@ -133,7 +134,7 @@ func (s *session) mail(m *message.Message, from string) (limit int64, err error)
 		limit = most
 	}
 	if limit > 0 && m.DeclaredSize > limit {
-		return 0, tooLarge(limit)
+		return 0, oversized(limit)
 	}
 	return limit, nil
 }
@@ -171,7 +172,7 @@ func (s *session) Rcpt(to string, opts *smtp.RcptOptions) error {
 	}
 	r, err := s.recipient(t, to, opts)
 	if err != nil {
-		return s.refuse(t.Message, t.From.String(), to, err)
+		return wire(s.logRefusal(t.Message, t.From.String(), to, err)) // not counted: a long list is no attack
 	}
 	t.To = append(t.To, r)
 	return nil
@@ -238,19 +239,29 @@ func (s *session) transaction() *transaction {
 	return s.current
 }
 
-// refuse logs why a command of a transaction is refused and makes the reply.
+// refuse logs and counts a refusal of MAIL or of a message and makes the reply.
 func (s *session) refuse(m *message.Message, from, to string, err error) error {
-	r := replyTo(err)
-	attrs := []any{"id", m.ID, "account", m.Client.Account, "from", from, "to", to, "reply", r.String()}
-	if err.Error() != r.String() {
-		attrs = append(attrs, "cause", err.Error())
-	}
-	s.log.Info("refused", attrs...)
+	r := s.logRefusal(m, from, to, err)
 	if s.tooMany() {
 		s.guard.closeAfterReply()
 		r = errTooMany
 	}
 	return wire(r)
+}
+
+// logRefusal logs why a command of a transaction is refused.
+func (s *session) logRefusal(m *message.Message, from, to string, err error) *message.Reply {
+	r := replyTo(err)
+	attrs := []any{"id", m.ID, "account", m.Client.Account, "from", from, "to", to, "reply", r.String(),
+		"listener", s.gen.listener.Name, "peer", s.guard.remote.String()}
+	if err.Error() != r.String() {
+		attrs = append(attrs, "cause", err.Error())
+	}
+	s.server.log.Info("refused", attrs...)
+	if errors.As(err, new(oversized)) {
+		s.server.metrics.PolicyRefusals.WithLabelValues("size").Inc()
+	}
+	return r
 }
 
 // tooMany counts a refusal.
