@@ -41,7 +41,7 @@ import (
 const (
 	// patience is how long a login waits for room in the pool. Clients give a
 	// command at least five minutes (RFC 5321, section 4.5.3.2), but devices do not.
-	patience = 10 * time.Second
+	patience = 30 * time.Second
 
 	goodLife = 5 * time.Minute
 	badLife  = 5 * time.Second
