@@ -3,6 +3,7 @@ package queue
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"os"
 	"sync"
 )
@@ -41,17 +42,33 @@ func (l *walLog) grown() {
 	})
 }
 
-// truncate is the writer's part. A reader in an old snapshot can prevent it;
-// then it is tried again when as much has been written once more.
-func (l *walLog) truncate(conn *sql.Conn) error {
+// truncate is the writer's part, given how the passive one ended. A reader in
+// an old snapshot can prevent it, or a full disk; then it is tried again when
+// as much has been written once more.
+func (l *walLog) truncate(conn *sql.Conn, err error) error {
 	l.copying = false
-	var busy, frames, copied int
-	err := conn.QueryRowContext(context.Background(), "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &frames, &copied)
+	var busy bool
+	if err == nil {
+		busy, err = truncateLog(conn)
+	}
 	l.next = l.limit
-	if err != nil || busy != 0 {
+	if err != nil || busy {
 		l.next += l.size()
 	}
 	return err
+}
+
+// truncateLog copies what is left of the log and cuts it off. It waits for the
+// readers of other programs only briefly: clients wait for the writer.
+func truncateLog(conn *sql.Conn) (busy bool, err error) {
+	ctx := context.Background()
+	if _, err := conn.ExecContext(ctx, "PRAGMA busy_timeout(250)"); err != nil {
+		return false, err
+	}
+	var frames, copied int
+	err = conn.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &frames, &copied)
+	_, restoreErr := conn.ExecContext(ctx, "PRAGMA "+busyTimeout)
+	return busy, errors.Join(err, restoreErr)
 }
 
 func (l *walLog) size() int64 {

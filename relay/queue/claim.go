@@ -15,8 +15,8 @@ import (
 
 // Claim implements Store.
 func (s *SQLite) Claim(ctx context.Context, lane, upstream string, max int) ([]*Claim, error) {
-	if s.w.full.Load() {
-		return nil, nil // what is sent now might not be recorded
+	if s.w.unrecorded.Load() > 0 {
+		return nil, nil
 	}
 	c := claiming{store: s, lane: lane, upstream: upstream, max: max}
 	if err := s.w.do(ctx, other, c.apply); err != nil {
@@ -36,8 +36,17 @@ func (s *SQLite) Claim(ctx context.Context, lane, upstream string, max int) ([]*
 
 // handOut counts the claim among those an outcome is to come from.
 func (s *SQLite) handOut(c *Claim) *Claim {
+	c.expected = true
 	s.w.outcomes.Add(1)
 	return c
+}
+
+// handIn says that no outcome is to come from the claim any more.
+func (s *SQLite) handIn(c *Claim) {
+	if c.expected {
+		c.expected = false
+		s.w.outcomes.Add(-1)
+	}
 }
 
 // claiming is one Claim on its way through the writer.

@@ -46,6 +46,13 @@ func isFull(err error) bool {
 	return code&0xff == sqlite3.SQLITE_FULL || code == sqlite3.SQLITE_IOERR_SHMSIZE || errors.Is(err, errFull)
 }
 
+// isBusy tells whether err only says that another program has the database
+// locked: a person's sqlite3, a VACUUM, a backup.
+func isBusy(err error) bool {
+	code := resultCode(err) & 0xff
+	return code == sqlite3.SQLITE_BUSY || code == sqlite3.SQLITE_LOCKED
+}
+
 // isFinal tells whether err means that what was written may not be on the
 // disk. After a failed fsync the kernel may have dropped the pages and a second
 // one can succeed for nothing, so there is no trying again in this process.
@@ -60,6 +67,12 @@ func isFinal(err error) bool {
 		return true
 	}
 	return errors.Is(err, syscall.EIO)
+}
+
+// isReadOnly tells whether SQLite may not write a file, or not make one.
+func isReadOnly(err error) bool {
+	code := resultCode(err) & 0xff
+	return code == sqlite3.SQLITE_READONLY || code == sqlite3.SQLITE_CANTOPEN || code == sqlite3.SQLITE_PERM
 }
 
 // isGone tells whether err says that a file is not there.

@@ -29,6 +29,11 @@ func (s *SQLite) Exec(query string, args ...any) error {
 	})
 }
 
+// Impatient has the store wait for other programs not at all.
+func (s *SQLite) Impatient() error {
+	return s.Exec("PRAGMA busy_timeout(0)")
+}
+
 // LimitLog has the write-ahead log brought back from that size.
 func (s *SQLite) LimitLog(size int64) error {
 	return s.w.do(context.Background(), other, func(*tx) error {
@@ -50,6 +55,18 @@ func NextAttempt(cfg Config, attempts int, now time.Time, chance float64) time.T
 func Expired(cfg Config, received, now time.Time) bool {
 	return newSchedule(cfg).expired(received, now)
 }
+
+// FailCopy lets the copying of the log end with err.
+func (s *SQLite) FailCopy(err error) error {
+	return s.w.do(context.Background(), other, func(*tx) error {
+		s.w.log.copying = true
+		s.w.log.copied <- err
+		return nil
+	})
+}
+
+// Advise is what a person is told of an error of Open.
+var Advise = advise
 
 // Unfit is what is wrong with a file system.
 var Unfit = unfit

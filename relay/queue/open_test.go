@@ -8,7 +8,10 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
+
+	sqlite3 "modernc.org/sqlite/lib"
 
 	"go.uber.org/goleak"
 
@@ -137,13 +140,14 @@ func TestOrphansAreSwept(t *testing.T) {
 }
 
 func TestAVolatileFileSystemIsRefused(t *testing.T) {
-	dir, err := os.MkdirTemp(volatile(t), "postern")
+	parent, err := os.MkdirTemp(volatile(t), "postern")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer os.RemoveAll(dir)
+	defer os.RemoveAll(parent)
+	dir := filepath.Join(parent, "postern", "data")
 	cfg := queuetest.Config()
-	name, _, err := queue.Unfit(dir)
+	name, _, err := queue.Unfit(parent)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -158,6 +162,38 @@ func TestAVolatileFileSystemIsRefused(t *testing.T) {
 	}
 	if err == nil || !strings.Contains(err.Error(), "its file system is "+name) || !strings.Contains(err.Error(), "set data_dir") {
 		t.Errorf("error %v", err)
+	}
+	if left := names(t, parent); left != "" {
+		t.Errorf("left behind: %s", left)
+	}
+}
+
+func TestOpenSaysWhatToDo(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		err  error
+		want string
+	}{
+		{"a file system is read-only", &os.PathError{Op: "open", Path: "/data/lock", Err: syscall.EROFS}, "open /data/lock: read-only file system; its file system cannot be written; mount it read-write"},
+		{"the directory is another user's", &os.PathError{Op: "mkdir", Path: "/data", Err: syscall.EACCES}, "permission denied; give the directory to the user that Postern runs as"},
+		{"the database is another user's", fault(sqlite3.SQLITE_READONLY), "give the directory to the user"},
+		{"the disk is full", &os.PathError{Op: "mkdir", Path: "/data", Err: syscall.ENOSPC}, "free some space"},
+		{"another program writes", fault(sqlite3.SQLITE_BUSY), "another program has the database locked"},
+	} {
+		err := queue.Advise(test.err)
+		if !strings.Contains(err.Error(), test.want) || !errors.Is(err, test.err) {
+			t.Errorf("%s: %v", test.name, err)
+		}
+	}
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{file, filepath.Join(file, "data")} {
+		_, err := queue.Open(queuetest.Config(), dir, metrics.New("test", ""), quiet())
+		if err == nil || !strings.Contains(err.Error(), "queue in "+dir) || !strings.Contains(err.Error(), "set data_dir to a directory that is one") {
+			t.Errorf("%s: %v", dir, err)
+		}
 	}
 }
 

@@ -27,8 +27,8 @@ func (s *SQLite) Put(ctx context.Context, m *message.Message, changes []message.
 		defer b.spool.Discard() // our own copy
 	}
 	defer b.spool.leave()
-	if s.w.full.Load() {
-		upstream = "" // what is sent now might not be recorded
+	if s.w.unrecorded.Load() > 0 {
+		upstream = ""
 	}
 	p := newPut(m, b, changes, lane, upstream, s.incarnation, time.Now())
 	err = s.w.do(ctx, accept, p.apply)

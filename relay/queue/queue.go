@@ -69,17 +69,21 @@ type Store interface {
 	Reassign(ctx context.Context, c *Claim, upstream string) error
 
 	// Settle records how the recipients of a claim fared, results parallel to
-	// c.Message.To, and decides what becomes of each. While the disk is full
-	// it keeps trying until ctx ends; until then nothing else is claimed,
-	// because an outcome that is lost means mail sent twice.
+	// c.Message.To, and decides what becomes of each. While it cannot, because
+	// the disk is full or another program has the database locked, it keeps
+	// trying until ctx ends; until then nothing else is claimed, because an
+	// outcome that is lost means mail sent twice.
 	Settle(ctx context.Context, c *Claim, results []message.Result) ([]Settled, error)
 
 	// Return gives back a claim of which nothing was sent: due at once, the
-	// attempt not counted. A reason, if not "", goes to the history.
+	// attempt not counted. A reason, if not "", goes to the history. It keeps
+	// trying as Settle does.
 	Return(ctx context.Context, c *Claim, reason string) error
 
-	// Sweep gives up on deliveries that wait beyond their time and deletes
-	// history past its retention or size. Call it about once a minute.
+	// Sweep gives up on deliveries that wait beyond their time, deletes history
+	// past its retention or size, and brings times back from a future that the
+	// clock has left: no delivery waits longer than the longest retry, and what
+	// was received later than now was received now. Call it about once a minute.
 	Sweep(ctx context.Context) ([]Settled, error)
 
 	// Reroute asks route for the lane of every message that has not ended and
@@ -87,11 +91,16 @@ type Store interface {
 	// ok false they stay where they are.
 	Reroute(ctx context.Context, route func(account string, from message.Address) (lane string, ok bool)) error
 
+	// Orphans counts, by lane, the deliveries that wait in others than those
+	// lanes: nobody will ever claim them.
+	Orphans(ctx context.Context, lanes []string) (map[string]int, error)
+
 	// Numbers is for metrics.
 	Numbers(ctx context.Context) (metrics.QueueNumbers, error)
 
 	// Configure puts other retry, expiry, retention and space settings in
-	// force. Deliveries that wait keep the time they have been given.
+	// force. Deliveries that wait keep the time they have been given, unless
+	// it is beyond the longest retry.
 	Configure(cfg Config)
 
 	// Failed is closed when the store can no longer promise that what it says
@@ -151,6 +160,7 @@ type Claim struct {
 
 	key        int64      // the message's row
 	deliveries []Delivery // as they were when claimed, parallel to Message.To
+	expected   bool       // the writer still counts on its outcome
 }
 
 // Delivery is how far one recipient has come.

@@ -25,6 +25,27 @@ func (s *SQLite) Reroute(ctx context.Context, route func(account string, from me
 	return nil
 }
 
+// Orphans implements Store.
+func (s *SQLite) Orphans(ctx context.Context, lanes []string) (map[string]int, error) {
+	rows, err := s.db.QueryContext(ctx, `SELECT lane, count(*) FROM deliveries INDEXED BY deliveries_due WHERE `+waiting+` GROUP BY lane`)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	orphans := map[string]int{}
+	for rows.Next() {
+		var lane string
+		var n int
+		if err := rows.Scan(&lane, &n); err != nil {
+			return nil, err
+		}
+		if !slices.Contains(lanes, lane) {
+			orphans[lane] = n
+		}
+	}
+	return orphans, rows.Err()
+}
+
 // laneMove takes a message's deliveries from one lane to another.
 type laneMove struct {
 	key      int64

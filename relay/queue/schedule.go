@@ -2,6 +2,7 @@ package queue
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"postern/relay/message"
@@ -45,7 +46,7 @@ func (s schedule) expired(received, now time.Time) bool {
 //
 // A delivery in a pinned lane was uncertain before. What an upstream says of
 // the second attempt does not tell whether the first one arrived, so a
-// temporary refusal leaves it uncertain and pinned.
+// temporary refusal leaves it uncertain and pinned, and a final one says so.
 func (s schedule) settle(d Delivery, r message.Result, received, now time.Time, chance float64) Delivery {
 	d.Attempts++
 	d.Reply, d.RemoteID = r.Reply, r.RemoteID
@@ -56,6 +57,9 @@ func (s schedule) settle(d Delivery, r message.Result, received, now time.Time, 
 		d.State = Delivered
 	case message.Failed:
 		d.State = Failed
+		if pinned {
+			d.Reply = refusedAgain(r.Reply)
+		}
 	case message.Uncertain:
 		d.Lane = message.PinnedLane(d.Upstream)
 		if s.hold {
@@ -75,6 +79,22 @@ func (s schedule) settle(d Delivery, r message.Result, received, now time.Time, 
 		d.NextAt = s.next(d.Attempts, now, chance)
 	}
 	return d
+}
+
+// refusedAgain is what is said of a delivery that may have been made before it
+// was refused for good.
+func refusedAgain(last message.Reply) message.Reply {
+	return message.Reply{Enhanced: last.Enhanced,
+		Text: "refused now, but it may have been delivered by an earlier attempt; the last reply was: " + last.String()}
+}
+
+// ceiling is the latest time a delivery can be waiting for.
+func (s schedule) ceiling(now time.Time) time.Time {
+	if len(s.retry) == 0 {
+		return now
+	}
+	longest := slices.Max(s.retry)
+	return now.Add(longest + longest/10)
 }
 
 // giveUp is what becomes of a delivery whose time is over.

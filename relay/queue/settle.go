@@ -51,12 +51,36 @@ func (s *SQLite) Return(ctx context.Context, c *Claim, reason string) error {
 }
 
 // end ends a claim: its deliveries become what after says, which is recorded
-// under that name unless it is "". While the disk is full it tries again.
+// under that name unless it is "".
 func (s *SQLite) end(ctx context.Context, c *Claim, after []Delivery, now time.Time, what string, event Event) error {
+	defer s.handIn(c)
 	damage := c.damage()
 	e := ending{claim: c, owner: s.incarnation, after: after, now: now, what: what, event: event, damage: damage}
 	err := s.w.do(ctx, outcome, e.apply)
-	for errors.Is(err, errFull) {
+	if s.mayPass(err) {
+		err = s.insist(ctx, &e, err)
+	}
+	if err != nil {
+		return err
+	}
+	s.ended(e, damage != "")
+	return nil
+}
+
+// mayPass tells whether an outcome that was not recorded because of err may be
+// recorded later: always, but for a store or a claim that has ended.
+func (s *SQLite) mayPass(err error) bool {
+	return err != nil && !errors.Is(err, errNotOurs) && !errors.Is(err, errClosed) && !s.w.hasFailed()
+}
+
+// insist tries to record an outcome each second until it is, cannot be any
+// more, or ctx ends; then the last error is returned. Meanwhile nothing is
+// claimed.
+func (s *SQLite) insist(ctx context.Context, e *ending, err error) error {
+	s.w.unrecorded.Add(1)
+	defer s.w.unrecorded.Add(-1)
+	s.log.Warn("an outcome cannot be recorded; trying again, and nothing else is sent until it is", "id", e.claim.Message.ID, "error", err)
+	for s.mayPass(err) {
 		select {
 		case <-ctx.Done():
 			return err
@@ -64,12 +88,7 @@ func (s *SQLite) end(ctx context.Context, c *Claim, after []Delivery, now time.T
 			err = s.w.do(ctx, outcome, e.apply)
 		}
 	}
-	if err != nil {
-		return err
-	}
-	s.w.outcomes.Add(-1)
-	s.ended(e, damage != "")
-	return nil
+	return err
 }
 
 // ended does what an ended claim brings with it, now that it is durable.

@@ -59,20 +59,20 @@ func Open(cfg Config, dir string, m *metrics.Metrics, log *slog.Logger) (*SQLite
 	}
 	s.Configure(cfg)
 	if err := s.open(); err != nil {
-		return nil, fmt.Errorf("queue in %s: %w", dir, errors.Join(err, s.closeFiles()))
+		return nil, fmt.Errorf("queue in %s: %w", dir, errors.Join(advise(err), s.closeFiles()))
 	}
 	go s.w.run()
 	if err := s.recover(); err != nil {
-		return nil, fmt.Errorf("queue in %s: %w", dir, errors.Join(err, s.Close()))
+		return nil, fmt.Errorf("queue in %s: %w", dir, errors.Join(advise(err), s.Close()))
 	}
 	return s, nil
 }
 
 func (s *SQLite) open() error {
-	if err := os.MkdirAll(s.spoolDir(), 0o700); err != nil {
+	if err := s.checkVolume(); err != nil {
 		return err
 	}
-	if err := s.checkVolume(); err != nil {
+	if err := os.MkdirAll(s.spoolDir(), 0o700); err != nil {
 		return err
 	}
 	var err error
@@ -90,46 +90,16 @@ func (s *SQLite) open() error {
 	return nil
 }
 
-func (s *SQLite) checkVolume() error {
-	name, trouble, err := unfit(s.dir)
-	if err != nil || name == "" || s.settings.Load().AllowVolatile {
-		return err
-	}
-	return fmt.Errorf("its file system is %s: %s; set data_dir to a directory on a local disk", name, trouble)
-}
-
-// lockDir makes sure that one process at a time works on the directory.
-func lockDir(dir string) (*os.File, error) {
-	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	taken, holder, err := lock(f)
-	switch {
-	case err != nil:
-		return nil, errors.Join(fmt.Errorf("lock: %w", err), f.Close())
-	case !taken && holder == "":
-		return nil, errors.Join(errors.New("another process works on it; stop that one first, or give this one its own data_dir"), f.Close())
-	case !taken:
-		return nil, errors.Join(fmt.Errorf("process %s works on it; stop that one first, or give this one its own data_dir", holder), f.Close())
-	}
-	if err := f.Truncate(0); err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	if _, err := fmt.Fprintln(f, os.Getpid()); err != nil && !isFull(err) { // it only names us to others
-		return nil, errors.Join(err, f.Close())
-	}
-	return f, nil
-}
-
 func (s *SQLite) openDatabase() error {
 	ctx := context.Background()
 	path := filepath.Join(s.dir, databaseName)
-	var err error
-	// Autocheckpoints are off because walLog makes them; the busy timeout is for
-	// people who look at the database with other tools.
-	s.write, err = sql.Open("sqlite", dsn(path, "journal_mode(WAL)", "synchronous(FULL)", "wal_autocheckpoint(0)",
-		fmt.Sprintf("journal_size_limit(%d)", walLimit), "busy_timeout(250)", "cache_size(-32768)"))
+	err := keepPrivate(path)
+	if err != nil {
+		return err
+	}
+	// Autocheckpoints are off because walLog makes them.
+	s.write, err = sql.Open("sqlite", dsn(path, busyTimeout, "journal_mode(WAL)", "synchronous(FULL)", "wal_autocheckpoint(0)",
+		fmt.Sprintf("journal_size_limit(%d)", walLimit), "cache_size(-32768)"))
 	if err != nil {
 		return err
 	}
@@ -148,6 +118,11 @@ func (s *SQLite) openDatabase() error {
 }
 
 const databaseName = "queue.db"
+
+// busyTimeout, in milliseconds, is how long the writer waits for a person or a
+// backup that has the database locked. A client waits that long for its 250,
+// which is better than being told to come back.
+const busyTimeout = "busy_timeout(5000)"
 
 // dsn names a database file with pragmas for each of its connections.
 func dsn(path string, pragmas ...string) string {
@@ -175,7 +150,11 @@ func (s *SQLite) recover() error {
 	if err := s.countDamaged(); err != nil {
 		return err
 	}
-	return s.interrupt(context.Background())
+	ctx := context.Background()
+	if err := s.mendTimes(ctx); err != nil && !isFull(err) { // Sweep will try again
+		return err
+	}
+	return s.interrupt(ctx)
 }
 
 // restoreReserve sets aside the space for outcomes. A disk too full for it is

@@ -15,7 +15,7 @@ const sweepBatch = 200
 
 // Sweep implements Store.
 func (s *SQLite) Sweep(ctx context.Context) ([]Settled, error) {
-	err := s.restoreReserve()
+	err := errors.Join(s.restoreReserve(), s.mendTimes(ctx))
 	settled, expireErr := s.expire(ctx)
 	return settled, errors.Join(err, expireErr, s.forget(ctx))
 }

@@ -41,6 +41,15 @@ func (t *tx) exec(query string, args ...any) (sql.Result, error) {
 	return stmt.Exec(args...)
 }
 
+// change is exec that returns how many rows it changed.
+func (t *tx) change(query string, args ...any) (int64, error) {
+	row, err := t.exec(query, args...)
+	if err != nil {
+		return 0, err
+	}
+	return row.RowsAffected()
+}
+
 func (t *tx) query(query string, args ...any) (*sql.Rows, error) {
 	stmt, err := t.w.prepare(query)
 	if err != nil {

@@ -21,8 +21,8 @@ func (s *SQLite) Wait(ctx context.Context, lane string) error {
 		if !next.IsZero() {
 			nap = min(nap, time.Until(next))
 		}
-		if s.w.full.Load() {
-			nap = time.Second // nothing may be claimed until outcomes can be recorded
+		if s.w.unrecorded.Load() > 0 {
+			nap = time.Second // nothing may be claimed until the outcomes are recorded
 		} else if nap <= 0 {
 			return nil
 		}

@@ -31,7 +31,11 @@ type writer struct {
 	seconds prometheus.Observer // of a commit
 	commit  func() error        // COMMIT
 
-	full     atomic.Bool // an outcome could not be committed
+	// unrecorded counts the known outcomes that could not be committed yet and
+	// are tried again. Meanwhile nothing is claimed: what is sent then might not
+	// be recorded either.
+	unrecorded atomic.Int64
+
 	failOnce sync.Once
 	failed   chan struct{} // closed once err is set
 	err      error
@@ -108,10 +112,7 @@ func (w *writer) run() {
 		case o := <-w.ops:
 			w.group(w.gather(o))
 		case err := <-w.log.copied:
-			if err == nil {
-				err = w.log.truncate(w.conn)
-			}
-			if isFinal(err) {
+			if err = w.log.truncate(w.conn, err); isFinal(err) {
 				w.fail(err)
 			}
 		case <-w.quit:
@@ -179,10 +180,11 @@ func (w *writer) wait(count [len(patience)]int64, began [len(patience)]time.Time
 }
 
 // group commits ops together; when that fails, one by one, so that none is
-// hurt by another.
+// hurt by another. A busy database is no fault of one of them, and each would
+// wait for it as long as all have.
 func (w *writer) group(ops []*op) {
 	err := w.transact(ops...)
-	if err == nil || len(ops) == 1 || isFinal(err) {
+	if err == nil || len(ops) == 1 || isFinal(err) || isBusy(err) {
 		for _, o := range ops {
 			o.done <- err
 		}
@@ -200,17 +202,11 @@ func (w *writer) transact(ops ...*op) error {
 		return replyFailed()
 	}
 	err := w.attempt(ops)
-	single := len(ops) == 1 && ops[0].kind == outcome
-	if single && isFull(err) && w.reserve.release() {
+	if len(ops) == 1 && ops[0].kind == outcome && isFull(err) && w.reserve.release() {
 		err = w.attempt(ops)
 	}
 	switch {
-	case err == nil:
-		w.full.Store(false)
 	case isFull(err):
-		if single {
-			w.full.Store(true)
-		}
 		return fmt.Errorf("%w: %v", errFull, err)
 	case isFinal(err):
 		w.fail(err)

@@ -154,6 +154,9 @@ func TestAFailedSyncIsFinal(t *testing.T) {
 	if _, err := s.Settle(t.Context(), c, deliveredOne); err == nil {
 		t.Error("settled after a failed sync")
 	}
+	if accepts, outcomes := s.InFlight(); accepts != 0 || outcomes != 0 {
+		t.Errorf("still expected: %d, %d", accepts, outcomes)
+	}
 }
 
 func TestAFullDiskRefusesMessagesAndKeepsOutcomes(t *testing.T) {
@@ -264,6 +267,23 @@ func TestTheLogStaysShort(t *testing.T) {
 	}
 	if longest < limit || longest > 10*limit {
 		t.Errorf("the log grew to %d octets, limit %d", longest, limit)
+	}
+}
+
+func TestTheLogStaysShortAfterItCouldNotBeCopied(t *testing.T) {
+	dir := t.TempDir()
+	s := openIn(t, dir, queuetest.Config())
+	const limit = 1 << 20
+	if err := errors.Join(s.LimitLog(limit), s.FailCopy(fault(sqlite3.SQLITE_FULL))); err != nil {
+		t.Fatal(err)
+	}
+	for range 600 {
+		if _, err := s.Put(t.Context(), queuetest.NewMessage("printer", 30_000, "a@example.com"), nil, "office", ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if info, err := os.Stat(filepath.Join(dir, "queue.db-wal")); err != nil || info.Size() > 10*limit {
+		t.Errorf("the log grew to %d octets, limit %d; %v", info.Size(), limit, err)
 	}
 }
 

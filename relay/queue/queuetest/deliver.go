@@ -148,6 +148,23 @@ func testUncertain(t *testing.T, open Open) {
 	}
 }
 
+func testUncertainRefused(t *testing.T, open Open) {
+	s := open(t, soon())
+	m := put(t, s, NewMessage("printer", 10, "a@example.com"))
+	settle(t, s, claimOne(t, s, lane), uncertain)
+	wait(t, s, message.PinnedLane(upstream))
+	got := settle(t, s, claimOne(t, s, message.PinnedLane(upstream)), result(message.Failed, 550, "no such user"))[0]
+	e := show(t, s, m.ID)
+	for _, reply := range []message.Reply{got.Reply, e.Deliveries[0].Reply, e.History[2].Results[0].Reply} {
+		if !strings.Contains(reply.Text, "may have been delivered") || !strings.Contains(reply.Text, "550 no such user") || reply.Code != 0 {
+			t.Errorf("reply %+v", reply)
+		}
+	}
+	if got.State != queue.Failed {
+		t.Errorf("settled %+v", got)
+	}
+}
+
 func testUncertainHold(t *testing.T, open Open) {
 	cfg := soon()
 	cfg.Uncertain = "hold"

@@ -3,6 +3,7 @@ package queuetest
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"testing"
 	"time"
@@ -72,6 +73,24 @@ func testRerouteSending(t *testing.T, open Open) {
 	}
 	wait(t, s, "new")
 	claimOne(t, s, "new")
+}
+
+func testOrphans(t *testing.T, open Open) {
+	s := open(t, Config())
+	for _, lane := range []string{lane, "gone", "gone", message.PinnedLane("gone")} {
+		if _, err := s.Put(t.Context(), NewMessage("printer", 10, "a@example.com"), nil, lane, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	settle(t, s, claimOne(t, s, lane), deferred)
+	claim(t, s, "gone", 1) // what is being sent does not wait
+	got, err := s.Orphans(t.Context(), []string{lane, message.PinnedLane(upstream)})
+	if want := map[string]int{"gone": 1, message.PinnedLane("gone"): 1}; err != nil || !maps.Equal(got, want) {
+		t.Errorf("%v, %v, want %v", got, err, want)
+	}
+	if got, err := s.Orphans(t.Context(), []string{lane, "gone", message.PinnedLane("gone")}); err != nil || len(got) != 0 {
+		t.Errorf("with every lane served: %v, %v", got, err)
+	}
 }
 
 func testRetention(t *testing.T, open Open) {
