@@ -15,7 +15,7 @@ const (
 // no clock.
 type breaker struct {
 	fault    *Unreachable // nil while up
-	failures int          // of one try after the other
+	failures int          // of one try after the other, all with the same kind of pause
 	until    time.Time    // the pause
 	probing  bool
 }
@@ -39,15 +39,22 @@ func (b *breaker) fail(now time.Time, probe bool, fault *Unreachable) bool {
 		return false
 	}
 	changed := !b.down() || b.fault.Phase != fault.Phase
+	if b.down() && b.fault.loginRefused() != fault.loginRefused() {
+		b.failures = 0
+	}
 	b.failures++
 	b.fault, b.until, b.probing = fault, now.Add(pause(b.failures, fault)), false
 	return changed
 }
 
+// endPause lets a probe try at once. Failures count anew, that of a probe under
+// way too: it may have begun before what it failed of was mended.
+func (b *breaker) endPause() { b.failures, b.until = 0, time.Time{} }
+
 // pause is how long an upstream is left alone after that many failures.
 func pause(failures int, fault *Unreachable) time.Duration {
 	first, longest := firstPause, longestPause
-	if fault.Phase == phaseAuth && fault.refusedForGood() {
+	if fault.loginRefused() {
 		first, longest = firstAuthPause, longestAuthWait
 	}
 	for d := first; ; d *= 2 {

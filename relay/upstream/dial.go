@@ -13,8 +13,11 @@ import (
 )
 
 // connect opens a session that is ready for MAIL. An error is an *Unreachable,
-// or that of ctx.
+// ErrStopping, or that of ctx.
 func (h *smarthost) connect(ctx context.Context) (*conn, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(h.connecting, func() { cancel(ErrStopping) })()
 	began := time.Now()
 	raw, err := h.dial(ctx)
 	if err != nil {
@@ -38,7 +41,7 @@ func (h *smarthost) connect(ctx context.Context) (*conn, error) {
 // blame is whose trouble err is: ours when ctx ended, else the upstream's.
 func (h *smarthost) blame(ctx context.Context, phase string, err error) error {
 	if ctx.Err() != nil {
-		return fmt.Errorf("upstream %s: %s: %w", h.cfg.Name, phase, context.Cause(ctx))
+		return fmt.Errorf("%s: %w", phase, context.Cause(ctx))
 	}
 	return unreachable(h.cfg.Name, phase, err)
 }

@@ -13,6 +13,7 @@ type gate struct {
 	watchers map[chan struct{}]bool // true: waits for one of our slots
 	breaker  breaker
 	retired  bool
+	show     func(state string) // exports the state; called with the lock held
 }
 
 // grant is the answer to take: slots, or why there are none.
@@ -130,6 +131,7 @@ func (g *gate) succeed(probe bool) (changed bool) {
 		return false
 	}
 	g.wakeAll()
+	g.tell()
 	return !g.retired
 }
 
@@ -138,7 +140,37 @@ func (g *gate) fail(now time.Time, probe bool, fault *Unreachable) (until time.T
 	defer g.mu.Unlock()
 	changed = g.breaker.fail(now, probe, fault)
 	g.wakeAll()
+	if changed {
+		g.tell()
+	}
 	return g.breaker.until, changed && !g.retired
+}
+
+// announce exports the state for the first time.
+func (g *gate) announce() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.tell()
+}
+
+// tell is called with the lock held. Of a retired upstream nothing is told:
+// another one of its name may stand in its place.
+func (g *gate) tell() {
+	switch {
+	case g.retired:
+	case g.breaker.down():
+		g.show(stateDown)
+	default:
+		g.show(stateUp)
+	}
+}
+
+// endPause makes an upstream that is down ready for a probe.
+func (g *gate) endPause() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.breaker.endPause()
+	g.wakeAll()
 }
 
 func (g *gate) retire() {

@@ -153,7 +153,7 @@ func TestFaults(t *testing.T) {
 		{"MAIL refused for good", at("MAIL", "550 5.7.1 sender not allowed"), "failed failed", "sender not allowed"},
 		{"MAIL refused for now", at("MAIL", "451 4.3.0 later"), "deferred deferred", "later"},
 		{"MAIL answered 503", at("MAIL", "503 5.5.1 out of sequence"), "deferred deferred", "sequence"},
-		{"MAIL answered 421", at("MAIL", "421 4.7.0 closing"), "deferred deferred", "closing"},
+		{"MAIL answered 421", at("MAIL", "421 4.7.0 too fast"), "greeting", "greeting: MAIL: 421 4.7.0 too fast"},
 		{"MAIL answered 354", at("MAIL", "354 what"), "deferred deferred", "what"},
 		{"dropped at MAIL", at("MAIL", drop), "deferred deferred", "closed the connection"},
 		{"MAIL answered in another language", at("MAIL", "ok"), "deferred deferred", "not an SMTP reply"},
@@ -207,7 +207,7 @@ func checkFault(t *testing.T, want, text string, results []message.Result, err e
 	t.Helper()
 	var fault *upstream.Unreachable
 	if errors.As(err, &fault) {
-		if fault.Phase != want || !strings.Contains(err.Error(), text) || fault.Upstream != "smart" || results != nil {
+		if fault.Phase != want || !strings.HasPrefix(err.Error(), want+": ") || !strings.Contains(err.Error(), text) || fault.Upstream != "smart" || results != nil {
 			t.Errorf("%v (phase %s); want phase %s and %q", err, fault.Phase, want, text)
 		}
 		return

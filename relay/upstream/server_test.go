@@ -150,7 +150,6 @@ type session struct {
 	nc      net.Conn
 	r       *bufio.Reader
 	mail    mail
-	mailed  bool
 	pending []string // replies held back
 }
 
@@ -191,12 +190,11 @@ func (s *session) command(line string) bool {
 	case "AUTH":
 		return s.auth(line, arg)
 	case "MAIL":
-		s.mail, s.mailed = mail{from: line}, true
+		s.mail = mail{from: line}
 		return s.answer("MAIL", line, "250 2.1.0 ok")
 	case "RCPT":
 		return s.answer("RCPT", line, "250 2.1.5 ok")
 	case "RSET":
-		s.mailed = false
 		return s.answer("RSET", line, "250 2.0.0 ok")
 	case "DATA":
 		return s.data()
@@ -320,7 +318,7 @@ func (s *session) data() bool {
 	s.server.mu.Lock()
 	s.mails = append(s.mails, s.mail)
 	s.server.mu.Unlock()
-	s.mail, s.mailed = mail{}, false
+	s.mail = mail{}
 	return s.answer("DOT", "", "250 2.0.0 Ok: queued as 4Xyz123")
 }
 

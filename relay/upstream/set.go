@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"postern/metrics"
@@ -16,6 +17,9 @@ import (
 
 // ErrRetired is what Slots returns once the Set was replaced or closed.
 var ErrRetired = errors.New("the upstreams were replaced by a new configuration")
+
+// ErrStopping is what Send wraps once Stop was called before MAIL was said.
+var ErrStopping = errors.New("the relay is stopping")
 
 // Options is what a Set needs besides its configuration.
 type Options struct {
@@ -39,16 +43,26 @@ type Set struct {
 	names     []string               // of lanes, as Lanes lists them
 	retired   chan struct{}
 	retire    sync.Once
+	inForce   atomic.Bool // first of all, or the one before was retired for it
+	// connecting ends with stop. Both are those of the Set before, if any.
+	connecting context.Context
+	stop       context.CancelFunc
 }
 
 // New builds every upstream and route. Upstreams that did not change are taken
 // over from old, which may be nil, with their open connections and the state of
-// their breakers; old works on until its Retire is called.
+// their breakers; old works on, and is none the wiser, until its Retire is
+// called.
 func New(cfg Config, o Options, old *Set) (*Set, error) {
 	s := &Set{routes: cfg.Routes, accounts: o.Accounts, upstreams: map[string]*upstream{},
 		lanes: map[string][]*upstream{}, retired: make(chan struct{})}
+	if old != nil {
+		s.connecting, s.stop = old.connecting, old.stop
+	} else {
+		s.connecting, s.stop = context.WithCancel(context.Background())
+	}
 	for _, c := range cfg.Upstreams {
-		u, err := newUpstream(c, o, old)
+		u, err := newUpstream(s.connecting, c, o, old)
 		if err != nil {
 			return nil, err
 		}
@@ -67,6 +81,9 @@ func New(cfg Config, o Options, old *Set) (*Set, error) {
 			return nil, fmt.Errorf("account %q: there is no route %q; the routes are %s",
 				name, a.Route, strings.Join(s.names[:len(cfg.Routes)], ", "))
 		}
+	}
+	if old == nil {
+		s.enter(nil)
 	}
 	return s, nil
 }
@@ -208,21 +225,50 @@ func (s *Set) Available(lane string) bool {
 	return slices.ContainsFunc(s.lanes[lane], func(u *upstream) bool { return u.gate.fault(false) == nil })
 }
 
+// enter puts the Set in force, in the place of old, which may be nil. Pauses
+// of the upstreams taken over end: what the reload was for may have mended
+// them, such as a new password in the same file.
+func (s *Set) enter(old *Set) {
+	s.inForce.Store(true)
+	for name, u := range s.upstreams {
+		if old != nil && old.upstreams[name] == u {
+			u.gate.endPause()
+		} else {
+			u.gate.announce()
+		}
+	}
+}
+
 // Retire ends the Set after next, made from it, has taken its place: waiting
-// Slots return, and the upstreams next did not take over drop their idle
-// connections. Slots already taken may be used to their end.
+// Slots return, the upstreams next did not take over drop their idle
+// connections, and those it did are tried at once if they are down. Slots
+// already taken may be used to their end. A Set that is not wanted after all
+// is retired for the one it was made from, to which that changes nothing.
 func (s *Set) Retire(next *Set) {
 	s.retire.Do(func() {
 		close(s.retired)
-		var wg sync.WaitGroup
+		var closing sync.WaitGroup
 		for name, u := range s.upstreams {
 			if next == nil || next.upstreams[name] != u {
-				wg.Go(u.retire)
+				u.gate.retire()
+				if s.inForce.Load() {
+					u.showState("")
+				}
+				closing.Go(u.transport.close)
 			}
 		}
-		wg.Wait()
+		if next != nil && s.inForce.Load() {
+			next.enter(s)
+		}
+		closing.Wait()
 	})
 }
+
+// Stop cuts every connection that has not reached MAIL, and from now on lets
+// none get there, also for slots of the Sets this one was made from: their
+// Send returns ErrStopping and has handed nothing over. What goes through a
+// connection that is ready goes on.
+func (s *Set) Stop() { s.stop() }
 
 // Close retires the Set without a next one. It never fails.
 func (s *Set) Close() error {

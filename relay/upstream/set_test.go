@@ -86,6 +86,7 @@ func TestNewRefuses(t *testing.T) {
 // them down.
 type pair struct {
 	set  *upstream.Set
+	cfg  upstream.Config
 	o    upstream.Options
 	log  *logBuffer
 	dead map[string]*atomic.Bool
@@ -99,7 +100,8 @@ func newPair(t *testing.T, limits upstream.Limits) pair {
 	for _, name := range []string{"one", "two"} {
 		us = append(us, upstream.Upstream{Name: name, Address: name + ":25", TLS: "none", Limits: limits})
 	}
-	p.set = newSet(t, route(us...), p.o)
+	p.cfg = route(us...)
+	p.set = newSet(t, p.cfg, p.o)
 	for _, name := range []string{"one", "two"} {
 		dead := new(atomic.Bool)
 		p.dead[name] = dead
@@ -150,7 +152,7 @@ func TestFailoverAndRecovery(t *testing.T) {
 		for _, pause := range []time.Duration{time.Second, 2 * time.Second, 4 * time.Second} {
 			time.Sleep(pause - 1)
 			p.expect(t, "two")
-			time.Sleep(1)
+			time.Sleep(time.Nanosecond)
 			p.expect(t, "one unreachable", "two")
 		}
 		p.dead["one"].Store(false)
@@ -168,6 +170,51 @@ func TestFailoverAndRecovery(t *testing.T) {
 		if up := testutil.ToFloat64(p.o.Metrics.UpstreamState.WithLabelValues("one", "up")); up != 1 {
 			t.Error("the state is not up")
 		}
+	})
+}
+
+// answerMail has the server answer MAIL so, until another reply is stored.
+func answerMail(s *server, reply string) *atomic.Value {
+	answer := new(atomic.Value)
+	answer.Store(reply)
+	s.fault = func(step, line string) string { return at("MAIL", answer.Load().(string))(step, line) }
+	return answer
+}
+
+func TestFailureOfAnotherKindIsCountedAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		u := newUnlike(t)
+		u.dead["one"].Store(true)
+		for _, pause := range []time.Duration{1, 2, 4, 8, 16} {
+			u.expect(t, "one unreachable")
+			time.Sleep(pause * time.Second)
+		}
+		u.dead["one"].Store(false)
+		answerMail(u.first, "530 5.7.0 authentication required")
+		for _, pause := range []time.Duration{1, 2, 4} {
+			u.expect(t, "one unreachable")
+			time.Sleep(pause*time.Minute - 1)
+			u.expect(t, "two")
+			time.Sleep(time.Nanosecond)
+		}
+		u.dead["one"].Store(true)
+		u.expect(t, "one unreachable")
+		time.Sleep(time.Second)
+		u.expect(t, "one unreachable", "two")
+	})
+}
+
+func TestUpstreamThatTurnsMailAwayIsLeftAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		u := newUnlike(t)
+		answer := answerMail(u.first, "421 4.7.0 too fast")
+		u.expect(t, "one unreachable", "two", "two")
+		if u.first.count() != 1 {
+			t.Errorf("%d connections", u.first.count())
+		}
+		answer.Store("")
+		time.Sleep(time.Second)
+		u.expect(t, "one")
 	})
 }
 

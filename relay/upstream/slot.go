@@ -39,8 +39,8 @@ func (l *Slot) Release() {
 // Send delivers m to all of m.To in one transaction.
 //
 // An error means that nothing was handed over: an *[Unreachable], after which
-// the upstream is down for a while, an *[Unfit], or that of ctx. On an upstream
-// that went down after the slot was taken nothing is tried. Without an error
+// the upstream is down for a while, an *[Unfit], ErrStopping, or that of ctx. On
+// an upstream that went down after the slot was taken nothing is tried. Without an error
 // there is a result for each recipient, in their order; what neither this
 // upstream nor another of the lane can carry has failed. A ctx that ends cuts
 // the connection; the results say what that left open.
@@ -76,14 +76,12 @@ func (l *Slot) learn(err error) {
 	switch {
 	case err == nil || errors.As(err, new(*Unfit)):
 		if u.gate.succeed(l.probe) {
-			u.showState(true)
 			u.log.Info("upstream up", "upstream", u.cfg.Name)
 		}
 		l.probe = false
 	case errors.As(err, &fault):
 		until, changed := u.gate.fail(time.Now(), l.probe, fault)
 		if changed {
-			u.showState(false)
 			u.log.Warn("upstream down", "upstream", u.cfg.Name, "phase", fault.Phase, "error", fault.Err,
 				"hint", fault.Hint, "next", until.UTC().Format(time.RFC3339))
 		}

@@ -19,13 +19,15 @@ type smarthost struct {
 	tls      *tls.Config
 	patience patience
 	dial     func(context.Context) (net.Conn, error)
-	pool     pool
-	heard    heard
-	metrics  *metrics.Metrics
+	// connecting ends when no session is to be brought up to MAIL any more.
+	connecting context.Context
+	pool       pool
+	heard      heard
+	metrics    *metrics.Metrics
 }
 
 // newSmarthost takes a checked configuration with its limits filled in.
-func newSmarthost(cfg Upstream, o Options, roots []byte) (*smarthost, error) {
+func newSmarthost(connecting context.Context, cfg Upstream, o Options, roots []byte) (*smarthost, error) {
 	host, err := splitAddress(cfg.Address)
 	if err != nil {
 		return nil, fmt.Errorf("address: %w", err)
@@ -37,12 +39,13 @@ func newSmarthost(cfg Upstream, o Options, roots []byte) (*smarthost, error) {
 		cfg.ServerName = host
 	}
 	h := &smarthost{
-		cfg:      cfg,
-		hostname: o.Hostname,
-		tls:      clientTLS(cfg.ServerName, roots),
-		patience: standard,
-		pool:     pool{keep: cfg.Limits.Idle.Std()},
-		metrics:  o.Metrics,
+		cfg:        cfg,
+		hostname:   o.Hostname,
+		tls:        clientTLS(cfg.ServerName, roots),
+		patience:   standard,
+		connecting: connecting,
+		pool:       pool{keep: cfg.Limits.Idle.Std()},
+		metrics:    o.Metrics,
 	}
 	h.dial = func(ctx context.Context) (net.Conn, error) {
 		d := net.Dialer{Timeout: h.patience.dial}
@@ -93,10 +96,12 @@ func (h *smarthost) deliver(ctx context.Context, c *conn, m *message.Message, wh
 	default:
 		h.pool.put(c)
 	}
-	if t.loginLost != nil {
+	switch {
+	case t.loginLost != nil:
 		return nil, unreachable(h.cfg.Name, phaseAuth, t.loginLost)
-	}
-	if t.unfit != nil {
+	case t.turnedAway != nil:
+		return nil, unreachable(h.cfg.Name, phaseGreeting, fmt.Errorf("MAIL: %w", t.turnedAway))
+	case t.unfit != nil:
 		return nil, &Unfit{Upstream: h.cfg.Name, Reply: t.unfit}
 	}
 	return t.results, err

@@ -41,6 +41,9 @@ type transaction struct {
 	reused bool
 	// loginLost is the answer of a fresh session to MAIL when it asks for AUTH.
 	loginLost *message.Reply
+	// turnedAway is the 421 of a fresh session to MAIL: too many connections,
+	// or too fast, says nothing of the mail.
+	turnedAway *message.Reply
 	// unfit is why nothing was said of a message that is to go whole.
 	unfit *message.Reply
 }
@@ -51,7 +54,7 @@ func newTransaction(ctx context.Context, c *conn, m *message.Message, whole bool
 }
 
 // run takes the transaction to its end. Afterwards every recipient is settled,
-// or the error is errStale, or loginLost or unfit is set.
+// or the error is errStale, or one of loginLost, turnedAway and unfit is set.
 func (t *transaction) run() error {
 	t.reused = t.c.used > 0
 	t.c.used++
@@ -81,11 +84,7 @@ func (t *transaction) run() error {
 	began := time.Now()
 	if err := t.envelope(); err != nil {
 		t.c.broken = true
-		if t.reused && !t.heard {
-			return errStale
-		}
-		t.settleRest(t.interrupted(err))
-		return nil
+		return t.breakOff(err)
 	}
 	t.took(phaseEnvelope, began)
 	switch {
@@ -96,6 +95,18 @@ func (t *transaction) run() error {
 		defer t.took(phaseData, time.Now())
 		t.content(body)
 	}
+	return nil
+}
+
+// breakOff is the end of a session during the envelope.
+func (t *transaction) breakOff(err error) error {
+	if !t.heard && t.reused {
+		return errStale
+	}
+	if !t.heard && errors.As(err, &t.turnedAway) {
+		return nil
+	}
+	t.settleRest(t.interrupted(err))
 	return nil
 }
 

@@ -30,8 +30,9 @@ type Unreachable struct {
 	Hint string
 }
 
+// Error leaves out the name: whoever shows it says which upstream was tried.
 func (u *Unreachable) Error() string {
-	return fmt.Sprintf("upstream %s: %s: %v; %s", u.Upstream, u.Phase, u.Err, u.Hint)
+	return fmt.Sprintf("%s: %v; %s", u.Phase, u.Err, u.Hint)
 }
 
 func (u *Unreachable) Unwrap() error { return u.Err }
@@ -45,10 +46,11 @@ type Unfit struct {
 
 func (u *Unfit) Error() string { return fmt.Sprintf("upstream %s: %v", u.Upstream, u.Reply) }
 
-// refusedForGood tells whether it was a 5yz reply.
-func (u *Unreachable) refusedForGood() bool {
+// loginRefused tells whether it was a 5yz reply to AUTH, or one to MAIL that
+// asks for AUTH.
+func (u *Unreachable) loginRefused() bool {
 	var reply *message.Reply
-	return errors.As(u.Err, &reply) && reply.Permanent()
+	return u.Phase == phaseAuth && errors.As(u.Err, &reply) && reply.Permanent()
 }
 
 // unreachable adds the hint that fits.

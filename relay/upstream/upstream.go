@@ -7,14 +7,14 @@
 //   - up: slots are handed out while there are free ones.
 //   - down: it could not be reached. None is handed out until a pause is over
 //     (1s, doubled at each failure up to 1m), then one at a time, as a probe. A
-//     probe that reaches it brings it up again.
+//     probe that reaches it brings it up again. A reload ends the pause.
 //
 // A delivery through a smarthost takes these steps, on a connection kept from
 // an earlier one when there is one: connect, TLS, greeting and EHLO, AUTH; then
-// MAIL, RCPT, DATA, the content, the final dot. What fails before MAIL is the
-// upstream's trouble ([Unreachable]) and never the mail's. From the moment the
-// final dot may have left, a lost answer makes an Uncertain result and nothing
-// else does.
+// MAIL, RCPT, DATA, the content, the final dot. What fails before MAIL, or by a
+// 421 to it, is the upstream's trouble ([Unreachable]) and never the mail's. From
+// the moment the final dot may have left, a lost answer makes an Uncertain result
+// and nothing else does.
 //
 // When to try and try again, what the message looks like and what its sender
 // learns is left to others.
@@ -78,8 +78,8 @@ func (m made) same(n made) bool {
 }
 
 // newUpstream builds cfg, or returns old's upstream of that name when it was
-// built from the same.
-func newUpstream(cfg Upstream, o Options, old *Set) (*upstream, error) {
+// built from the same. It connects until connecting ends.
+func newUpstream(connecting context.Context, cfg Upstream, o Options, old *Set) (*upstream, error) {
 	roots, err := readRoots(cfg.CA)
 	if err != nil {
 		return nil, fmt.Errorf("upstream %q: ca: %w", cfg.Name, err)
@@ -92,36 +92,34 @@ func newUpstream(cfg Upstream, o Options, old *Set) (*upstream, error) {
 	}
 	cfg.Limits = cfg.Limits.orDefault()
 	u := &upstream{cfg: cfg, made: from, metrics: o.Metrics, log: o.Log}
-	u.gate.capacity = cfg.Limits.Connections
+	u.gate.capacity, u.gate.show = cfg.Limits.Connections, u.showState
 	if cfg.Preset == presetCapture {
 		u.transport = newCapture(o.DataDir)
 	} else {
-		h, err := newSmarthost(cfg, o, roots)
+		h, err := newSmarthost(connecting, cfg, o, roots)
 		if err != nil {
 			return nil, fmt.Errorf("upstream %q: %w", cfg.Name, err)
 		}
 		u.transport = h
 	}
-	u.showState(true)
 	return u, nil
 }
 
-// showState exports whether u is up.
-func (u *upstream) showState(up bool) {
-	for state, on := range map[string]bool{"up": up, "down": !up} {
+// States, as the metrics name them.
+const (
+	stateUp   = "up"
+	stateDown = "down"
+)
+
+// showState exports the state u is in; "" for one that is no more.
+func (u *upstream) showState(state string) {
+	for _, s := range []string{stateUp, stateDown} {
 		value := 0.0
-		if on {
+		if s == state {
 			value = 1
 		}
-		u.metrics.UpstreamState.WithLabelValues(u.cfg.Name, state).Set(value)
+		u.metrics.UpstreamState.WithLabelValues(u.cfg.Name, s).Set(value)
 	}
-}
-
-// retire closes what u keeps open. Nothing is told of its state any more:
-// another upstream of that name may stand in its place.
-func (u *upstream) retire() {
-	u.gate.retire()
-	u.transport.close()
 }
 
 // count adds one attempt at m to the numbers; one that our own side ended
