@@ -80,8 +80,10 @@ func (r *Relay) Accept(ctx context.Context, m *message.Message) error {
 	} else {
 		r.sending.Go(func() { r.deliver(s, slot, claim) })
 	}
-	if r.stations.Load() != s {
-		r.reroute() // a reload came between, and the lane may be gone
+	if now := r.stations.Load(); now != s { // a reload came between, and the lane may be gone
+		if err := r.reroute(r.cut, now); err != nil {
+			r.log.Error("accepted for a route that is gone, and waits for the next reload", "id", m.ID, "error", err)
+		}
 	}
 	return nil
 }

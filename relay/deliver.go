@@ -55,8 +55,10 @@ func (r *Relay) passOn(s *stations, c *queue.Claim, unfit error) ([]message.Resu
 // put off: its upstream could not be reached and another one of its lane is up,
 // or we are stopping and it was never really tried.
 func (r *Relay) elsewhere(s *stations, c *queue.Claim, why error) bool {
-	unreachable := errors.As(why, new(*upstream.Unreachable))
-	return r.cut.Err() != nil || unreachable && s.upstreams.Available(c.Lane)
+	if errors.Is(why, upstream.ErrStopping) || r.cut.Err() != nil {
+		return true
+	}
+	return errors.As(why, new(*upstream.Unreachable)) && s.upstreams.Available(c.Lane)
 }
 
 // giveBack returns a claim unchanged. Nothing of it was sent.

@@ -21,7 +21,7 @@ func (r *Relay) accepted(m *message.Message, changes []message.Change) {
 
 func (r *Relay) record(settled []queue.Settled) {
 	for _, d := range settled {
-		delay := time.Since(d.Received)
+		delay := max(0, time.Since(d.Received)) // the clock may have been set back
 		r.count(d, delay)
 		attrs := []any{"id", d.ID, "account", d.Account, "from", d.From.String(), "to", d.Recipient.String(),
 			"upstream", d.Upstream, "attempts", d.Attempts, "delay", delay.Round(time.Millisecond).String(), "reply", d.Reply.String()}

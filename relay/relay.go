@@ -121,11 +121,11 @@ func (r *Relay) begin(ctx context.Context) error {
 	r.reloading.Lock()
 	defer r.reloading.Unlock()
 	s := r.stations.Load()
-	if err := r.queue.Reroute(ctx, s.upstreams.Lane); err != nil {
-		return fmt.Errorf("queue: %w", err)
+	if err := r.reroute(ctx, s); err != nil {
+		return err
 	}
 	if err := r.admin.Start(s.config.Metrics.Address); err != nil {
-		return fmt.Errorf("metrics.address: %w", err)
+		return fmt.Errorf("metrics.address: %w; choose another address, or leave it out", err)
 	}
 	if err := r.submission.Start(s.submission()); err != nil {
 		return err
@@ -172,6 +172,7 @@ func (r *Relay) drain() {
 		r.log.Warn("sessions cut", "error", err)
 	}
 	r.lanes.stop()
+	r.stations.Load().upstreams.Stop() // what has not reached MAIL is not worth waiting for
 	defer context.AfterFunc(ctx, r.stopNow)()
 	defer time.AfterFunc(DrainTime+recordTime, r.stopAll).Stop()
 	r.sending.Wait()
@@ -220,13 +221,25 @@ func (r *Relay) reload(path string) error {
 	r.adopt(s)
 	r.lanes.start(r, s)
 	before.upstreams.Retire(s.upstreams)
-	r.reroute()
+	if err := r.reroute(r.cut, s); err != nil {
+		r.log.Error("waiting mail keeps its old routes until the next reload", "error", err)
+	}
 	return nil
 }
 
-// reroute moves waiting mail to the lanes of the routes in force.
-func (r *Relay) reroute() {
-	if err := r.queue.Reroute(r.cut, r.stations.Load().upstreams.Lane); err != nil {
-		r.log.Error("waiting mail keeps its old routes until the next reload", "error", err)
+// reroute moves waiting mail to the lanes of the routes in force, and names the
+// mail that no lane is left for.
+func (r *Relay) reroute(ctx context.Context, s *stations) error {
+	if err := r.queue.Reroute(ctx, s.upstreams.Lane); err != nil {
+		return fmt.Errorf("queue: %w", err)
 	}
+	orphans, err := r.queue.Orphans(ctx, s.upstreams.Lanes())
+	if err != nil {
+		return fmt.Errorf("queue: %w", err)
+	}
+	for lane, n := range orphans {
+		r.log.Warn("mail waits for what the configuration does not have", "lane", lane, "deliveries", n,
+			"hint", "configure that route or upstream under its old name until it is delivered")
+	}
+	return nil
 }

@@ -2,11 +2,15 @@ package relay_test
 
 import (
 	"fmt"
+	"net"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
 
 	"github.com/emersion/go-smtp"
+
+	"postern/relay/queue"
 )
 
 // through is a configuration's upstreams in order of preference, one route.
@@ -152,5 +156,50 @@ func TestABadReloadChangesNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 		host.receive(t, bad.name)
+	}
+}
+
+func TestReloadNamesTheMailThatNoLaneIsLeftFor(t *testing.T) {
+	first, second := newSmarthost(t, "127.0.0.1:0"), newSmarthost(t, "127.0.0.1:0")
+	first.fault = func(_ string, c *smtp.Conn) error {
+		return c.Conn().Close() // so that it is pinned to this upstream
+	}
+	r := start(t, through(first.address))
+	if err := r.submit(fmt.Sprintf(scan, "pinned")); err != nil {
+		t.Fatal(err)
+	}
+	r.log.await(t, `"msg":"uncertain"`)
+	r.configure(strings.NewReplacer("name: one", "name: renamed", "upstreams: [one]", "upstreams: [renamed]").Replace(through(second.address)))
+	if err := r.Reload(r.configFile()); err != nil {
+		t.Fatal(err)
+	}
+	r.log.await(t, "mail waits for what the configuration does not have", `"lane":"upstream:one"`, `"deliveries":1`)
+}
+
+func TestStoppingDoesNotWaitForAnUpstreamThatNeverGreets(t *testing.T) {
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	r := start(t, through(silent.Addr().String()))
+	if err := r.submit(fmt.Sprintf(scan, "kept")); err != nil {
+		t.Fatal(err)
+	}
+	conn, err := silent.Accept() // it has been called
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	r.stop()
+	r.log.await(t, `"msg":"stopped"`)
+	store, err := queue.OpenReadOnly(filepath.Join(r.dir, "data"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	waiting, err := store.List(t.Context(), queue.Filter{States: []queue.State{queue.Queued}})
+	if err != nil || len(waiting) != 1 || waiting[0].Deliveries[0].Attempts != 0 {
+		t.Errorf("the message does not wait as it did: %+v, %v", waiting, err)
 	}
 }
