@@ -97,6 +97,9 @@ func (s *demoSetup) write() (err error) {
 		}
 	}
 	s.Host, s.Port, _ = net.SplitHostPort(s.Submission)
+	if err := os.WriteFile(filepath.Join(dir, "password"), []byte(s.Password+"\n"), 0o600); err != nil {
+		return err
+	}
 	f, err := os.OpenFile(s.Config, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err

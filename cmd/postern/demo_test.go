@@ -37,8 +37,8 @@ func TestDemoTakesMailAndEndsOnCtrlC(t *testing.T) {
 	}
 
 	send := exec.Command(stage.postern, "send", "--server", address[1], "--ca", filepath.Join(dir, "ca.pem"),
-		"--user", account[1], "--from", "scan@example.com", "--to", "you@example.org", "--subject", "first scan")
-	send.Env = append(os.Environ(), "POSTERN_PASSWORD="+account[2])
+		"--user", account[1], "--password-file", filepath.Join(dir, "password"),
+		"--from", "scan@example.com", "--to", "you@example.org", "--subject", "first scan")
 	if said := mustRun(t, send); !strings.Contains(said, "you@example.org: delivered: 250") {
 		t.Errorf("postern send says %q", said)
 	}
