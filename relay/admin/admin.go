@@ -26,6 +26,7 @@ type Server struct {
 	ready    func() error
 	draining atomic.Bool
 	log      *slog.Logger
+	address  net.Addr
 }
 
 // New makes a server; ready returns nil while mail is accepted.
@@ -56,7 +57,8 @@ func (s *Server) Start(address string) error {
 	if err != nil {
 		return err
 	}
-	s.log.Info("metrics listening", "address", l.Addr().String())
+	s.address = l.Addr()
+	s.log.Info("metrics listening", "address", s.address.String())
 	go func() {
 		if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 			s.log.Error("metrics ended", "error", err)
@@ -64,6 +66,9 @@ func (s *Server) Start(address string) error {
 	}()
 	return nil
 }
+
+// Address is where it listens after Start.
+func (s *Server) Address() net.Addr { return s.address }
 
 // Drain makes /readyz answer 503 from here on, so that a load balancer looks
 // elsewhere.
