@@ -81,7 +81,7 @@ func New(cfg Config, accounts []Account, log *slog.Logger) (*Accounts, error) {
 		mechanisms: slices.Clone(cfg.Mechanisms),
 		byName:     make(map[string]*account),
 		secret:     make([]byte, 32),
-		pool:       newPool(int64(cfg.Memory), runtime.GOMAXPROCS(0)),
+		pool:       newPool(int64(cfg.Memory), cores()),
 		good:       newCache(goodLife, remembered),
 		bad:        newCache(badLife, remembered),
 		log:        log,
@@ -224,3 +224,7 @@ func (a *Accounts) standIn(name string) hash {
 	k := a.key(name)
 	return a.standIns[binary.BigEndian.Uint64(k[:])%uint64(len(a.standIns))]
 }
+
+// cores is how many comparisons may run at once. One core is left for mail and
+// for logins that are remembered: a whole fleet logging in must not slow them.
+func cores() int { return max(1, runtime.GOMAXPROCS(0)-1) }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -228,7 +227,7 @@ func TestAFullPoolIsOurTrouble(t *testing.T) {
 		w.expect(t, "erp", "remembered", outside, 535, smallMemory)
 		w.shut()
 		var wg sync.WaitGroup
-		for i := range runtime.GOMAXPROCS(0) {
+		for i := range cores() {
 			wg.Go(func() { w.login(t.Context(), "erp", fmt.Sprint("guess ", i), outside) })
 		}
 		synctest.Wait()
@@ -255,7 +254,7 @@ func TestWhoGivesUpFindsTheAnswerLater(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := watch(t, map[string]string{"erp": quick})
 		w.shut()
-		for i := range runtime.GOMAXPROCS(0) {
+		for i := range cores() {
 			go w.login(t.Context(), "erp", fmt.Sprint("guess ", i), outside)
 		}
 		synctest.Wait()
