@@ -132,6 +132,7 @@ func TestWhatIsRefusedLeavesNothingBehind(t *testing.T) {
 	})
 	for _, refusal := range refusals {
 		t.Run(refusal.of, func(t *testing.T) {
+			await(t, "the queue to be empty", func() bool { return len(relay.queue()) == 0 })
 			d, err := dial(relay.address.submission)
 			if err != nil {
 				t.Fatal(err)
