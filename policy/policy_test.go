@@ -12,7 +12,7 @@ import (
 )
 
 // The account the tests are about is printer-3f.
-var client = message.Client{Account: "printer-3f"}
+var client = message.Client{Identity: message.Identity{Account: "printer-3f"}}
 
 func patterns(t testing.TB, texts ...string) message.Patterns {
 	t.Helper()
@@ -87,7 +87,7 @@ func TestSender(t *testing.T) {
 		{"the null sender without account", "", "", "sender", "550 5.7.1 there is no account"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			check(t, office(t).Sender(message.Client{Account: tt.account}, address(t, tt.from)), tt.rule, tt.reply)
+			check(t, office(t).Sender(message.Client{Identity: message.Identity{Account: tt.account}}, address(t, tt.from)), tt.rule, tt.reply)
 		})
 	}
 }
@@ -109,7 +109,7 @@ func TestRecipient(t *testing.T) {
 		{"an account that is gone", "old", 0, "it@example.com", "recipient", "550 5.7.1 there is no account old any more"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			check(t, office(t).Recipient(message.Client{Account: tt.account}, tt.already, address(t, tt.to)), tt.rule, tt.reply)
+			check(t, office(t).Recipient(message.Client{Identity: message.Identity{Account: tt.account}}, tt.already, address(t, tt.to)), tt.rule, tt.reply)
 		})
 	}
 	t.Run("without a limit any number", func(t *testing.T) {
@@ -200,7 +200,7 @@ func TestLongListsAreShownInPart(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			p := policy.New(policy.Config{}, map[string]policy.Account{strings.Repeat("ä", 90): {Senders: patterns(t, tt.patterns...)}})
-			err := p.Sender(message.Client{Account: strings.Repeat("ä", 90)}, address(t, strings.Repeat("ü", 32)+"@example.org"))
+			err := p.Sender(message.Client{Identity: message.Identity{Account: strings.Repeat("ä", 90)}}, address(t, strings.Repeat("ü", 32)+"@example.org"))
 			check(t, err, "sender", "550 5.7.1 account \\u00e4")
 			if !strings.HasSuffix(err.Error(), tt.want) {
 				t.Errorf("the reply is %v", err)

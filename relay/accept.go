@@ -3,6 +3,7 @@ package relay
 import (
 	"cmp"
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"time"
@@ -17,10 +18,37 @@ import (
 // is answered there; the last word is Accept's.
 type gateway struct{ *Relay }
 
-// Authenticate tells which account the client is.
-func (g gateway) Authenticate(ctx context.Context, c message.Client, name, password string) (string, error) {
-	return g.stations.Load().accounts.Password(ctx, name, password, c.Address.Addr())
+// Connect lets everybody in.
+func (g gateway) Connect(message.Client) error { return nil }
+
+// Password tells which account the client is.
+func (g gateway) Password(ctx context.Context, c message.Client, name, password string) (message.Identity, error) {
+	account, err := g.stations.Load().accounts.Password(ctx, name, password, c.Address.Addr())
+	return message.Identity{Account: account}, err
 }
+
+var errMechanism = message.Refuse(504, "5.5.4", "this mechanism is not offered")
+
+// Bearer, Certificate and Challenge are not offered.
+func (g gateway) Bearer(context.Context, message.Client, string, string) (message.Identity, error) {
+	return message.Identity{}, errMechanism
+}
+
+func (g gateway) Certificate(context.Context, message.Client, string, []*x509.Certificate) (message.Identity, error) {
+	return message.Identity{}, errMechanism
+}
+
+func (g gateway) Challenge(context.Context, message.Client, string) (submission.Challenge, error) {
+	return nil, errMechanism
+}
+
+// Trust knows no device by its address.
+func (g gateway) Trust(message.Client) (message.Identity, error) {
+	return message.Identity{}, message.Refuse(530, "5.7.0", "Authentication required")
+}
+
+// Left is told of every connection that has ended.
+func (g gateway) Left(message.Visit) {}
 
 // Mail tells whether the account may begin a transaction with that return
 // path, and how large the message may be.
@@ -39,13 +67,13 @@ func (g gateway) Mail(_ context.Context, m *message.Message) (int64, error) {
 }
 
 // Recipient tells whether the message may go to r too.
-func (g gateway) Recipient(_ context.Context, m *message.Message, r message.Recipient) error {
+func (g gateway) Recipient(_ context.Context, m *message.Message, r message.Recipient) (message.Recipient, error) {
 	s := g.stations.Load()
 	if err := s.policy.Recipient(m.Client, len(m.To), r.Address); err != nil {
-		return g.refused(err)
+		return r, g.refused(err)
 	}
 	_, err := g.lane(s, m, upstream.Load{UTF8: !r.Address.IsASCII()})
-	return err
+	return r, err
 }
 
 // Spool begins to keep a body.
@@ -69,12 +97,13 @@ func (r *Relay) Accept(ctx context.Context, m *message.Message) error {
 		return err
 	}
 	slot := s.upstreams.TrySlotFor(lane, load)
-	claim, err := r.queue.Put(ctx, m, changes, lane, slot.Upstream())
+	m.Changes = append(m.Changes, changes...)
+	claim, err := r.queue.Put(ctx, m, lane, slot.Upstream())
 	if err != nil {
 		slot.Release()
 		return fmt.Errorf("queue: %w", err)
 	}
-	r.accepted(m, changes)
+	r.accepted(m)
 	if claim == nil {
 		slot.Release()
 	} else {

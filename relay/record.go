@@ -12,11 +12,11 @@ import (
 // delivered, deferred, failed, uncertain, held. Refusals are logged by the
 // session that was refused.
 
-func (r *Relay) accepted(m *message.Message, changes []message.Change) {
+func (r *Relay) accepted(m *message.Message) {
 	r.metrics.MessageBytes.Observe(float64(m.Size()))
 	r.metrics.Accepted(m.Client.Account, time.Now())
 	r.log.Info("accepted", "id", m.ID, "account", m.Client.Account, "from", m.From.String(), "to", addresses(m.To),
-		"size", m.Size(), "message_id", m.Header.Get("Message-ID"), "client", m.Client.Address.Addr().String(), "changes", rules(changes))
+		"size", m.Size(), "message_id", m.Header.Get("Message-ID"), "client", m.Client.Address.Addr().String(), "changes", rules(m.Changes))
 }
 
 func (r *Relay) record(settled []queue.Settled) {

@@ -28,7 +28,7 @@ func submitted(t *testing.T, header string) *message.Message {
 		Received: noon,
 		Header:   h,
 		Body:     message.Bytes("hello\r\n"),
-		Client: message.Client{Account: "printer", Mechanism: "PLAIN", Extended: true, Hello: "mfp",
+		Client: message.Client{Identity: message.Identity{Account: "printer"}, Mechanism: "PLAIN", Extended: true, Hello: "mfp",
 			Address: netip.MustParseAddrPort("192.0.2.7:4711")},
 	}
 }

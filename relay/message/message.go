@@ -29,6 +29,9 @@ type Message struct {
 	Client Client
 	// Received is when the client began the transaction.
 	Received time.Time
+	// Changes is what the gateway did to the message before it was accepted, in
+	// order.
+	Changes []Change
 }
 
 // Size is the number of octets the message takes on the wire before
@@ -101,9 +104,10 @@ type Recipient struct {
 
 // Client is the other end of the session that submitted a message.
 type Client struct {
-	// Account is who it proved to be; empty before AUTH.
-	Account string
-	// Mechanism is the SASL mechanism it used, such as "PLAIN".
+	// Identity is who it proved to be.
+	Identity
+	// Mechanism is the SASL mechanism it used, such as "PLAIN"; empty for a
+	// device that is known by its address alone.
 	Mechanism string
 	Address   netip.AddrPort
 	// Hello is the argument of EHLO or HELO, printable ASCII only.
@@ -114,6 +118,8 @@ type Client struct {
 	Listener string
 	// TLSVersion ("TLS 1.3") and TLSCipher (RFC 8446 name) are empty in clear.
 	TLSVersion, TLSCipher string
+	// Repair is what its profile has mended in its messages.
+	Repair Repairs
 }
 
 // Body is what follows the blank line after the header. It is immutable and

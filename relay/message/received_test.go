@@ -14,7 +14,7 @@ func submitted() *message.Message {
 		ID:       "0q5g1x2y3z4a5b6c",
 		Received: noon,
 		Envelope: message.Envelope{To: []message.Recipient{{Address: message.Address{Local: "a", Domain: "example.org"}}}},
-		Client: message.Client{Account: "printer", Mechanism: "PLAIN", Address: netip.MustParseAddrPort("192.0.2.7:4711"),
+		Client: message.Client{Identity: message.Identity{Account: "printer"}, Mechanism: "PLAIN", Address: netip.MustParseAddrPort("192.0.2.7:4711"),
 			Hello: "[192.0.2.7]", Extended: true, TLSVersion: "TLS 1.3", TLSCipher: "TLS_AES_128_GCM_SHA256"},
 	}
 }

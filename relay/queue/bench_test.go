@@ -31,7 +31,7 @@ func parallel(b *testing.B, run func(s *queue.SQLite, m *message.Message) error)
 
 func BenchmarkPut(b *testing.B) {
 	parallel(b, func(s *queue.SQLite, m *message.Message) error {
-		_, err := s.Put(b.Context(), m, nil, "office", "")
+		_, err := s.Put(b.Context(), m, "office", "")
 		return err
 	})
 }
@@ -39,7 +39,7 @@ func BenchmarkPut(b *testing.B) {
 // BenchmarkLifecycleFromMemory puts, claims in the same transaction, settles.
 func BenchmarkLifecycleFromMemory(b *testing.B) {
 	parallel(b, func(s *queue.SQLite, m *message.Message) error {
-		c, err := s.Put(b.Context(), m, nil, "office", "m365")
+		c, err := s.Put(b.Context(), m, "office", "m365")
 		if err != nil {
 			return err
 		}
@@ -51,7 +51,7 @@ func BenchmarkLifecycleFromMemory(b *testing.B) {
 // BenchmarkLifecycle puts, claims from the store, settles.
 func BenchmarkLifecycle(b *testing.B) {
 	parallel(b, func(s *queue.SQLite, m *message.Message) error {
-		if _, err := s.Put(b.Context(), m, nil, "office", ""); err != nil {
+		if _, err := s.Put(b.Context(), m, "office", ""); err != nil {
 			return err
 		}
 		claims, err := s.Claim(b.Context(), "office", "m365", 1)
@@ -71,7 +71,7 @@ func BenchmarkClaimDeep(b *testing.B) {
 		INSERT INTO deliveries SELECT n + 1000, 0, 'a@example.com', '{}', 'account' || n % 100, 'office', 'deferred', '', '', 1, 9e15, '{}', '' FROM i`); err != nil {
 		b.Fatal(err)
 	}
-	if _, err := s.Put(b.Context(), queuetest.NewMessage("printer", 4096, "a@example.com"), nil, "office", ""); err != nil {
+	if _, err := s.Put(b.Context(), queuetest.NewMessage("printer", 4096, "a@example.com"), "office", ""); err != nil {
 		b.Fatal(err)
 	}
 	for b.Loop() {

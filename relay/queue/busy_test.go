@@ -101,7 +101,7 @@ func TestABusyDatabaseLosesNoOutcome(t *testing.T) {
 			if _, outcomes := s.InFlight(); outcomes != 0 {
 				t.Errorf("%d outcomes expected", outcomes)
 			}
-			if again, err := s.Put(t.Context(), queuetest.NewMessage("printer", 10, "b@example.com"), nil, "office", "m365"); err != nil || again == nil {
+			if again, err := s.Put(t.Context(), queuetest.NewMessage("printer", 10, "b@example.com"), "office", "m365"); err != nil || again == nil {
 				t.Errorf("nothing is claimed afterwards: %v", err)
 			}
 		})
@@ -157,7 +157,7 @@ func TestABusyDatabaseTakesNothingOn(t *testing.T) {
 	c := putClaimed(t, s)
 	release := occupy(t, dir)
 	m := queuetest.NewMessage("printer", 100_000, "b@example.com")
-	_, err := s.Put(t.Context(), m, nil, "office", "m365")
+	_, err := s.Put(t.Context(), m, "office", "m365")
 	var reply *message.Reply
 	if err == nil || errors.As(err, &reply) && reply.Permanent() {
 		t.Errorf("put: %v", err)
@@ -175,7 +175,7 @@ func TestABusyDatabaseTakesNothingOn(t *testing.T) {
 	if accepts, outcomes := s.InFlight(); accepts != 0 || outcomes != 1 {
 		t.Errorf("expected: %d, %d", accepts, outcomes)
 	}
-	if _, err := s.Put(t.Context(), m, nil, "office", ""); err != nil {
+	if _, err := s.Put(t.Context(), m, "office", ""); err != nil {
 		t.Error(err)
 	}
 }

@@ -21,7 +21,7 @@ func TestAClockSetBackLeavesNoMailWaiting(t *testing.T) {
 		for i := range ids {
 			m := queuetest.NewMessage("printer", 10, "a@example.com")
 			m.Received = m.Received.Add(nineYears)
-			if _, err := s.Put(t.Context(), m, nil, "office", ""); err != nil {
+			if _, err := s.Put(t.Context(), m, "office", ""); err != nil {
 				t.Fatal(err)
 			}
 			if i == 1 {

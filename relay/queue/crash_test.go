@@ -67,7 +67,7 @@ func produce(s *queue.SQLite, say func(string, string, uint32), claimed bool) er
 		if claimed {
 			upstream = "m365"
 		}
-		c, err := s.Put(ctx, m, nil, "office", upstream)
+		c, err := s.Put(ctx, m, "office", upstream)
 		if err != nil {
 			return err
 		}

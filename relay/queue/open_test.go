@@ -33,7 +33,7 @@ func TestCloseLeavesNothingRunning(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Put(t.Context(), queuetest.NewMessage("printer", 10, "a@example.com"), nil, "office", ""); err == nil {
+	if _, err := s.Put(t.Context(), queuetest.NewMessage("printer", 10, "a@example.com"), "office", ""); err == nil {
 		t.Error("a closed store accepts")
 	}
 	if err := s.Wait(t.Context(), "office"); err == nil {
@@ -120,7 +120,7 @@ func TestOrphansAreSwept(t *testing.T) {
 	s := reopened(t, dir, queuetest.Config(), metrics.New("test", ""), func(s *queue.SQLite) {
 		var err error
 		m := queuetest.NewMessage("printer", 100_000, "a@example.com")
-		if kept, err = s.Put(t.Context(), m, nil, "office", "m365"); err != nil {
+		if kept, err = s.Put(t.Context(), m, "office", "m365"); err != nil {
 			t.Fatal(err)
 		}
 		if err := os.WriteFile(orphan, []byte("x"), 0o600); err != nil {
@@ -215,7 +215,7 @@ func TestReadOnly(t *testing.T) {
 		t.Fatal(err)
 	}
 	m := queuetest.NewMessage("printer", 100_000, "a@example.com")
-	if _, err := s.Put(t.Context(), m, nil, "office", ""); err != nil {
+	if _, err := s.Put(t.Context(), m, "office", ""); err != nil {
 		t.Fatal(err)
 	}
 	look(t, dir, m) // beside a running process
@@ -314,12 +314,12 @@ func TestADamagedMessageIsSetAside(t *testing.T) {
 			}
 			defer s.Close()
 			bad := queuetest.NewMessage("printer", test.size, "a@example.com")
-			if _, err := s.Put(t.Context(), bad, nil, "office", ""); err != nil {
+			if _, err := s.Put(t.Context(), bad, "office", ""); err != nil {
 				t.Fatal(err)
 			}
 			test.spoil(t, s, dir)
 			good := queuetest.NewMessage("printer", 10, "a@example.com")
-			if _, err := s.Put(t.Context(), good, nil, "office", ""); err != nil {
+			if _, err := s.Put(t.Context(), good, "office", ""); err != nil {
 				t.Fatal(err)
 			}
 			claims, err := s.Claim(t.Context(), "office", "m365", 10)
@@ -363,7 +363,7 @@ func TestDamageFoundWhileSendingSetsAside(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer s.Close()
-			c, err := s.Put(t.Context(), queuetest.NewMessage("printer", 100_000, "a@example.com"), nil, "office", "m365")
+			c, err := s.Put(t.Context(), queuetest.NewMessage("printer", 100_000, "a@example.com"), "office", "m365")
 			if err != nil {
 				t.Fatal(err)
 			}

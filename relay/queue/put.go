@@ -8,7 +8,7 @@ import (
 )
 
 // Put implements Store.
-func (s *SQLite) Put(ctx context.Context, m *message.Message, changes []message.Change, lane, upstream string) (*Claim, error) {
+func (s *SQLite) Put(ctx context.Context, m *message.Message, lane, upstream string) (*Claim, error) {
 	if err := s.Ready(); err != nil {
 		return nil, err
 	}
@@ -30,7 +30,7 @@ func (s *SQLite) Put(ctx context.Context, m *message.Message, changes []message.
 	if s.w.unrecorded.Load() > 0 {
 		upstream = ""
 	}
-	p := newPut(m, b, changes, lane, upstream, s.incarnation, time.Now())
+	p := newPut(m, b, lane, upstream, s.incarnation, time.Now())
 	err = s.w.do(ctx, accept, p.apply)
 	// When the store has failed nobody knows whether the row is on the disk: then
 	// the file stays, for the next start to find its row or sweep it.
@@ -62,10 +62,10 @@ type put struct {
 	key int64 // of the row; set by apply
 }
 
-func newPut(m *message.Message, b *body, changes []message.Change, lane, upstream, owner string, now time.Time) *put {
+func newPut(m *message.Message, b *body, lane, upstream, owner string, now time.Time) *put {
 	p := &put{
 		m: m, body: b, header: m.Header.Bytes(),
-		envelope: encodeEnvelope(m.Envelope), client: encode(m.Client), accepted: encode(Event{Changes: changes}),
+		envelope: encodeEnvelope(m.Envelope), client: encode(m.Client), accepted: encode(Event{Changes: m.Changes}),
 		now: now,
 	}
 	state := Queued

@@ -45,14 +45,14 @@ type Store interface {
 	Ready() error
 
 	// Put makes m durable: header, body, one delivery per recipient and the
-	// history row with the changes, in one transaction. The deliveries wait in
+	// history row with its Changes, in one transaction. The deliveries wait in
 	// lane. With upstream != "" they are claimed for it in the same
 	// transaction and the claim, with m itself as its message, is returned to
 	// be sent from memory; the claim is nil otherwise, and when the store
 	// cannot take outcomes just now. Errors are those of Ready, 552 5.3.4 for a
 	// header too large to keep, or mean our trouble; in any case the message
 	// has not been accepted.
-	Put(ctx context.Context, m *message.Message, changes []message.Change, lane, upstream string) (*Claim, error)
+	Put(ctx context.Context, m *message.Message, lane, upstream string) (*Claim, error)
 
 	// Wait returns nil when a delivery of the lane is due, or the error of ctx
 	// or of a failed store.

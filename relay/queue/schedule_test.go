@@ -58,7 +58,7 @@ func TestWaitWakesAtTheNextAttempt(t *testing.T) {
 		cfg.Retry = []setting.Duration{setting.Duration(3 * time.Hour)} // longer than the longest nap
 		s := openIn(t, dir, cfg)
 		m := queuetest.NewMessage("printer", 10, "a@example.com")
-		c, err := s.Put(t.Context(), m, nil, "office", "m365")
+		c, err := s.Put(t.Context(), m, "office", "m365")
 		if err != nil {
 			t.Fatal(err)
 		}

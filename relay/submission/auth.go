@@ -61,12 +61,12 @@ func (s *session) login(mechanism, user, password string) error {
 	c := s.client()
 	c.Mechanism = mechanism
 	began := time.Now()
-	account, err := s.server.gateway.Authenticate(s.guard.ctx, c, user, password)
+	identity, err := s.server.gateway.Password(s.guard.ctx, c, user, password)
 	s.server.observe("auth", began)
 	if err != nil {
 		return err
 	}
-	s.account, s.mechanism = account, mechanism
+	s.identity, s.mechanism = identity, mechanism
 	s.guard.loggedIn()
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"reflect"
 	"strings"
 	"syscall"
 	"testing"
@@ -33,10 +34,10 @@ func TestTheGatewayLearnsWhatTheClientSaid(t *testing.T) {
 		t.Errorf("received at %v", m.Received)
 	}
 	want := message.Client{
-		Account: "printer-3f", Mechanism: "PLAIN", Hello: "HP_Scanner(3.OG)??", Extended: true, Listener: "submissions",
+		Identity: message.Identity{Account: "printer-3f"}, Mechanism: "PLAIN", Hello: "HP_Scanner(3.OG)??", Extended: true, Listener: "submissions",
 		TLSVersion: "TLS 1.3", TLSCipher: m.Client.TLSCipher, Address: m.Client.Address,
 	}
-	if m.Client != want {
+	if !reflect.DeepEqual(m.Client, want) {
 		t.Errorf("got client %+v, want %+v", m.Client, want)
 	}
 	if !strings.HasPrefix(m.Client.TLSCipher, "TLS_") || m.Client.Address.String() != c.conn.LocalAddr().String() {

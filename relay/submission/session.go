@@ -34,7 +34,7 @@ type session struct {
 	log    *slog.Logger
 
 	extended  bool
-	account   string
+	identity  message.Identity
 	mechanism string
 	failures  int // of AUTH
 
@@ -81,7 +81,7 @@ func (g *generation) newSession(c *smtp.Conn) (smtp.Session, error) {
 // client is who the other end is, as far as we know now.
 func (s *session) client() message.Client {
 	c := message.Client{
-		Account:   s.account,
+		Identity:  s.identity,
 		Mechanism: s.mechanism,
 		Address:   s.guard.remote,
 		Hello:     printable(s.conn.Hostname()),
@@ -191,7 +191,7 @@ func (s *session) recipient(t *transaction, to string, opts *smtp.RcptOptions) (
 	for _, n := range opts.Notify {
 		r.Notify = append(r.Notify, string(n))
 	}
-	return r, s.server.gateway.Recipient(s.guard.ctx, t.Message, r)
+	return s.server.gateway.Recipient(s.guard.ctx, t.Message, r)
 }
 
 // mailbox reads an address whose local part go-smtp has unquoted; its own rules

@@ -46,7 +46,32 @@ type gateway struct {
 	largest  int // octets written to a spool at once
 }
 
-func (g *gateway) Authenticate(_ context.Context, c message.Client, name, password string) (string, error) {
+func (g *gateway) Connect(message.Client) error { return nil }
+
+func (g *gateway) Password(_ context.Context, c message.Client, name, password string) (message.Identity, error) {
+	account, err := g.password(c, name, password)
+	return message.Identity{Account: account}, err
+}
+
+func (g *gateway) Bearer(context.Context, message.Client, string, string) (message.Identity, error) {
+	return message.Identity{}, errMechanism
+}
+
+func (g *gateway) Certificate(context.Context, message.Client, string, []*x509.Certificate) (message.Identity, error) {
+	return message.Identity{}, errMechanism
+}
+
+func (g *gateway) Challenge(context.Context, message.Client, string) (Challenge, error) {
+	return nil, errMechanism
+}
+
+func (g *gateway) Trust(message.Client) (message.Identity, error) {
+	return message.Identity{}, errNeedAuth
+}
+
+func (g *gateway) Left(message.Visit) {}
+
+func (g *gateway) password(c message.Client, name, password string) (string, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.logins = append(g.logins, c)
@@ -73,14 +98,14 @@ func (g *gateway) Mail(_ context.Context, m *message.Message) (int64, error) {
 	return g.maxSize, nil
 }
 
-func (g *gateway) Recipient(_ context.Context, m *message.Message, r message.Recipient) error {
+func (g *gateway) Recipient(_ context.Context, m *message.Message, r message.Recipient) (message.Recipient, error) {
 	switch r.Address.Local {
 	case "nobody":
-		return message.Refuse(550, "5.1.1", "no such mailbox")
+		return r, message.Refuse(550, "5.1.1", "no such mailbox")
 	case "trouble":
-		return errors.New("lookup failed at 10.0.0.1")
+		return r, errors.New("lookup failed at 10.0.0.1")
 	}
-	return nil
+	return r, nil
 }
 
 func (g *gateway) Spool() Spool {

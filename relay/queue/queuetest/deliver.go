@@ -269,7 +269,7 @@ func testMax(t *testing.T, open Open) {
 func testLanes(t *testing.T, open Open) {
 	s := open(t, Config())
 	m := NewMessage("printer", 10, "a@example.com")
-	if _, err := s.Put(t.Context(), m, nil, "second", ""); err != nil {
+	if _, err := s.Put(t.Context(), m, "second", ""); err != nil {
 		t.Fatal(err)
 	}
 	if len(claim(t, s, lane, 1)) != 0 {

@@ -10,6 +10,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/netip"
+	"reflect"
 	"slices"
 	"testing"
 	"time"
@@ -90,7 +91,7 @@ func NewMessage(account string, size int, to ...string) *message.Message {
 		},
 		Body: message.Bytes(Octets(size)),
 		Client: message.Client{
-			Account: account, Mechanism: "PLAIN", Address: netip.MustParseAddrPort("10.20.3.4:5678"), Hello: "printer", Extended: true,
+			Identity: message.Identity{Account: account}, Mechanism: "PLAIN", Address: netip.MustParseAddrPort("10.20.3.4:5678"), Hello: "printer", Extended: true,
 			Listener: "submission", TLSVersion: "TLS 1.3", TLSCipher: "TLS_AES_128_GCM_SHA256",
 		},
 		Received: now,
@@ -163,7 +164,7 @@ const (
 
 func put(t *testing.T, s queue.Store, m *message.Message) *message.Message {
 	t.Helper()
-	if _, err := s.Put(t.Context(), m, nil, lane, ""); err != nil {
+	if _, err := s.Put(t.Context(), m, lane, ""); err != nil {
 		t.Fatal(err)
 	}
 	return m
@@ -217,7 +218,7 @@ var (
 
 func sameMessage(t *testing.T, got, want *message.Message) {
 	t.Helper()
-	if got.ID != want.ID || got.Client != want.Client || got.Received.UnixMilli() != want.Received.UnixMilli() {
+	if got.ID != want.ID || !reflect.DeepEqual(got.Client, want.Client) || got.Received.UnixMilli() != want.Received.UnixMilli() {
 		t.Errorf("got %s %+v %s, want %s %+v %s", got.ID, got.Client, got.Received, want.ID, want.Client, want.Received)
 	}
 	if got.From != want.From || got.Return != want.Return || got.EnvelopeID != want.EnvelopeID ||
