@@ -12,7 +12,7 @@ var allowedImports = map[string]struct {
 	imports string
 	because string
 }{
-	"postern/cmd/postern":           {"auth metrics relay relay/config relay/message relay/queue relay/setting relay/upstream", "subcommands use one room each"},
+	"postern/cmd/postern":           {"auth metrics relay relay/admin relay/config relay/message relay/queue relay/setting relay/upstream", "subcommands use one room each"},
 	"postern/relay":                 {"auth metrics policy rewrite relay/admin relay/config relay/message relay/queue relay/submission relay/upstream", "it tells the story, so it knows every room"},
 	"postern/relay/config":          {"auth policy rewrite relay/message relay/queue relay/setting relay/submission relay/upstream", "a configuration is made of each room's own Config"},
 	"postern/relay/submission":      {"metrics relay/message relay/setting", "a room"},

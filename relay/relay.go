@@ -44,6 +44,7 @@ type Relay struct {
 	queue      queue.Store
 	submission *submission.Server
 	admin      *admin.Server
+	control    *admin.Control
 	stations   atomic.Pointer[stations]
 
 	reloading sync.Mutex     // held while stations, listeners and lanes change
@@ -62,6 +63,8 @@ type Options struct {
 	Log *slog.Logger
 	// Level is set from log.level of the configuration, also at a reload.
 	Level *slog.LevelVar
+	// File is the configuration's, for the command to read it again.
+	File string
 	// Version and Commit name what is running.
 	Version, Commit string
 	// Listening, if set, is called once every port is open.
@@ -86,6 +89,7 @@ func New(cfg *config.Config, o Options) (*Relay, error) {
 	r.metrics.WatchQueue(func() (metrics.QueueNumbers, error) { return r.queue.Numbers(r.cut) })
 	r.submission = submission.NewServer(gateway{r}, r.metrics, o.Log)
 	r.admin = admin.New(r.metrics.Registry, r.queue.Ready, o.Log)
+	r.control = r.commands(o)
 	r.adopt(s)
 	return r, nil
 }
@@ -106,6 +110,7 @@ func (r *Relay) Run(ctx context.Context) error {
 	defer r.queue.Close()
 	defer r.stopAll()
 	defer r.admin.Close()
+	defer r.control.Close()
 	err := r.begin(ctx)
 	if err == nil {
 		err = r.watch(ctx)
@@ -126,6 +131,9 @@ func (r *Relay) begin(ctx context.Context) error {
 	}
 	if err := r.admin.Start(s.config.Metrics.Address); err != nil {
 		return fmt.Errorf("metrics.address: %w; choose another address, or leave it out", err)
+	}
+	if err := r.control.Start(s.config.DataDir); err != nil {
+		return err
 	}
 	if err := r.submission.Start(s.submission()); err != nil {
 		return err

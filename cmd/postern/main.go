@@ -24,6 +24,7 @@ type cli struct {
 	Config string `help:"Configuration file." short:"c" default:"/etc/postern/config.yaml" env:"POSTERN_CONFIG" placeholder:"FILE"`
 
 	Serve   serveCmd   `cmd:"" help:"Run the relay."`
+	Reload  reloadCmd  `cmd:"" help:"Have the running relay read its configuration again, and say what is wrong with it."`
 	Demo    demoCmd    `cmd:"" help:"Run a relay that needs no set-up and keeps the mail it is given."`
 	Check   checkCmd   `cmd:"" help:"Check the configuration file and say all that is wrong with it."`
 	Hash    hashCmd    `cmd:"" help:"Turn a password into a password_hash, or make up both."`

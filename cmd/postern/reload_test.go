@@ -67,9 +67,16 @@ func TestABadFileLeavesTheOldConfigurationRunning(t *testing.T) {
 	}
 	mustBeIntact(t, l, host.mail.await(t, l.id))
 
+	if _, errs, status := postern(t, "reload", "--config", relay.config); status != 1 || !strings.Contains(errs, relay.config+":") || !strings.Contains(errs, "retri") {
+		t.Errorf("postern reload ended with %d and said %s", status, errs)
+	}
+
 	relay.write(usualConfig(t, relay, host.address))
 	relay.reload("reloaded")
 	mustPass(t, relay, host)
+	if out, errs, status := postern(t, "reload", "--config", relay.config); status != 0 || out != "reloaded\n" {
+		t.Errorf("postern reload of a sound file ended with %d and said %s%s", status, out, errs)
+	}
 }
 
 func TestACertificateIsReplacedWithoutCuttingSessions(t *testing.T) {

@@ -35,7 +35,7 @@ func serve(cfg *config.Config, path string, logTo io.Writer, listening func()) e
 	context.AfterFunc(ctx, stop) // the next signal has its default effect
 
 	level := new(slog.LevelVar)
-	o := relay.Options{Log: newLogger(cfg.Log, level, logTo), Level: level, Version: version, Commit: commit, Listening: listening}
+	o := relay.Options{Log: newLogger(cfg.Log, level, logTo), Level: level, File: path, Version: version, Commit: commit, Listening: listening}
 	r, err := relay.New(cfg, o)
 	if err != nil {
 		return err

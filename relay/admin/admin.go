@@ -1,8 +1,10 @@
-// Package admin is what the relay shows over HTTP to those who run it:
-// /metrics for Prometheus, /healthz (the process lives) and /readyz (it takes
-// mail; else 503 with the reason).
+// Package admin is how those who run the relay reach it while it runs.
 //
-// It only shows. What it shows is known to the rooms it is given.
+// Server shows over HTTP: /metrics for Prometheus, /healthz (the process lives)
+// and /readyz (it takes mail; else 503 with the reason). Control takes commands
+// over a socket in the data directory.
+//
+// What is shown and commanded is known to the rooms; the relay hands it in.
 package admin
 
 import (

@@ -1,0 +1,158 @@
+package admin
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// ControlSocket is the name, in the data directory, of the socket on which a
+// running relay takes the commands of who runs it.
+const ControlSocket = "control.sock"
+
+// maxCommand bounds what a command carries, and what an answer does, in octets.
+const (
+	maxCommand = 64 << 10
+	maxAnswer  = 64 << 20
+)
+
+// ErrNotRunning says that no relay runs on the data directory.
+var ErrNotRunning = errors.New("no relay runs on this data directory")
+
+// Control is HTTP with JSON on a socket that nobody but the relay's own user
+// and root may open; the file's mode is all the authentication there is. Every
+// command that is not a GET is logged with the user who gave it.
+type Control struct {
+	mux  *http.ServeMux
+	http http.Server
+	log  *slog.Logger
+}
+
+// NewControl makes a control without commands.
+func NewControl(log *slog.Logger) *Control {
+	c := &Control{mux: http.NewServeMux(), log: log}
+	c.http = http.Server{
+		Handler:           c.mux,
+		ReadHeaderTimeout: 10 * time.Second,
+		ReadTimeout:       30 * time.Second,
+		MaxHeaderBytes:    16 << 10,
+		ConnContext:       withPeer,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+	}
+	return c
+}
+
+// Handle makes answer what a request to pattern, as of [http.ServeMux], gets.
+// What it returns is told as JSON; an error is told with status 422 and means
+// that nothing was changed.
+func (c *Control) Handle(pattern string, answer func(*http.Request) (any, error)) {
+	c.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+		r.Body = http.MaxBytesReader(w, r.Body, maxCommand)
+		got, err := answer(r)
+		if r.Method != http.MethodGet {
+			c.log.Info("command", "command", r.Method+" "+r.URL.RequestURI(), "user", peer(r.Context()), "refused", err != nil)
+		}
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusUnprocessableEntity)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		json.NewEncoder(w).Encode(got)
+	})
+}
+
+// Start listens in dataDir, of which the caller has sole use: a socket that is
+// there already was left by a relay that died.
+func (c *Control) Start(dataDir string) error {
+	path := filepath.Join(dataDir, ControlSocket)
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	var l net.Listener
+	err := inDirectory(dataDir, func(dir string) (err error) {
+		l, err = net.Listen("unix", filepath.Join(dir, ControlSocket))
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("control socket %s: %w", path, err)
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		return errors.Join(err, l.Close())
+	}
+	go func() {
+		if err := c.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			c.log.Error("control socket ended", "error", err)
+		}
+	}()
+	return nil
+}
+
+// Close takes no more commands and breaks off those that run.
+func (c *Control) Close() error { return c.http.Close() }
+
+// Command gives a command to the relay that runs on dataDir and reads the answer
+// into the value answer points to, unless that is nil. The error is
+// ErrNotRunning when there is none, or what the relay has against it.
+func Command(ctx context.Context, dataDir, method, path string, body, answer any) error {
+	data, err := json.Marshal(body)
+	if err != nil {
+		return err
+	}
+	request, err := http.NewRequestWithContext(ctx, method, "http://control"+path, bytes.NewReader(data))
+	if err != nil {
+		return err
+	}
+	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return dialControl(ctx, dataDir) }}
+	defer transport.CloseIdleConnections()
+	response, err := (&http.Client{Transport: transport}).Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
+	switch {
+	case err != nil:
+		return err
+	case response.StatusCode != http.StatusOK:
+		return errors.New(strings.TrimSpace(string(text)))
+	case answer == nil:
+		return nil
+	}
+	return json.Unmarshal(text, answer)
+}
+
+func dialControl(ctx context.Context, dataDir string) (conn net.Conn, err error) {
+	err = inDirectory(dataDir, func(dir string) (err error) {
+		conn, err = new(net.Dialer).DialContext(ctx, "unix", filepath.Join(dir, ControlSocket))
+		return err
+	})
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
+		return nil, ErrNotRunning
+	}
+	return conn, err
+}
+
+type peerKey struct{}
+
+// withPeer notes who is at the other end.
+func withPeer(ctx context.Context, conn net.Conn) context.Context {
+	return context.WithValue(ctx, peerKey{}, peerName(conn))
+}
+
+// peer is the user who gave a command; "" where the system does not tell.
+func peer(ctx context.Context) string {
+	name, _ := ctx.Value(peerKey{}).(string)
+	return name
+}

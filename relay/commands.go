@@ -1,0 +1,14 @@
+package relay
+
+import (
+	"net/http"
+
+	"postern/relay/admin"
+)
+
+// commands are what can be asked of a running relay over its control socket.
+func (r *Relay) commands(o Options) *admin.Control {
+	c := admin.NewControl(o.Log)
+	c.Handle("POST /reload", func(*http.Request) (any, error) { return nil, r.Reload(o.File) })
+	return c
+}
