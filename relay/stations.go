@@ -47,7 +47,7 @@ func (r *Relay) build(cfg *config.Config, before *upstream.Set) (*stations, erro
 		return nil, fmt.Errorf("headers: %w", err)
 	}
 	s.upstreams, err = upstream.New(
-		upstream.Config{Upstreams: cfg.Upstreams, Routes: cfg.Routes},
+		cfg.Routing(),
 		upstream.Options{Hostname: cfg.Hostname, DataDir: cfg.DataDir, Accounts: routing, Metrics: r.metrics, Log: r.log},
 		before)
 	if err != nil {
@@ -75,7 +75,7 @@ func (s *stations) names() metrics.Names {
 		n.Listeners = append(n.Listeners, l.Name)
 	}
 	for _, u := range s.config.Upstreams {
-		n.Upstreams = append(n.Upstreams, u.Name)
+		n.Upstreams = append(n.Upstreams, u.Upstream.Name)
 	}
 	for _, a := range s.config.Accounts {
 		n.Accounts = append(n.Accounts, a.Auth.Name)

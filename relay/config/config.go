@@ -38,7 +38,7 @@ type Config struct {
 	Listeners []submission.Listener `yaml:"listeners"`
 	TLS       submission.TLS        `yaml:"tls"`
 	Accounts  []Account             `yaml:"accounts"`
-	Upstreams []upstream.Upstream   `yaml:"upstreams"`
+	Upstreams []Upstream            `yaml:"upstreams"`
 	Routes    []upstream.Route      `yaml:"routes"`
 	Policy    policy.Config         `yaml:"policy"`
 	Headers   rewrite.Config        `yaml:"headers"`
@@ -55,6 +55,21 @@ type Account struct {
 	Policy   policy.Account   `yaml:",inline"`
 	Rewrite  rewrite.Account  `yaml:",inline"`
 	Upstream upstream.Account `yaml:",inline"`
+}
+
+// Upstream is one entry of upstreams: what every room knows about it, side by
+// side. The rooms share no keys.
+type Upstream struct {
+	Upstream upstream.Upstream `yaml:",inline"`
+}
+
+// Routing is what the room upstream needs of the configuration.
+func (c *Config) Routing() upstream.Config {
+	r := upstream.Config{Routes: c.Routes}
+	for _, u := range c.Upstreams {
+		r.Upstreams = append(r.Upstreams, u.Upstream)
+	}
+	return r
 }
 
 // Metrics is where /metrics, /healthz and /readyz are served.

@@ -42,7 +42,7 @@ func TestExampleLoadsAsItIs(t *testing.T) {
 	if w := c.Warnings(); len(w) > 0 {
 		t.Errorf("warnings: %q", w)
 	}
-	if got, err := c.Upstreams[0].Password.Reveal(); got != "replace-me" || err != nil {
+	if got, err := c.Upstreams[0].Upstream.Password.Reveal(); got != "replace-me" || err != nil {
 		t.Errorf("the password of the upstream is %q, %v", got, err)
 	}
 }
@@ -103,10 +103,10 @@ func TestExampleShowsTheDefaults(t *testing.T) {
 		{"auth", c.Auth, d.Auth},
 		{"log", c.Log, d.Log},
 		{"accounts null_sender", c.Accounts[0].Policy.NullSender, false},
-		{"upstreams tls", c.Upstreams[0].TLS, "starttls"},
-		{"upstreams limits.connections", c.Upstreams[0].Limits.Connections, 20},
-		{"upstreams limits.messages_per_connection", c.Upstreams[0].Limits.MessagesPerConnection, 100},
-		{"upstreams limits.idle", c.Upstreams[0].Limits.Idle, setting.Duration(30 * time.Second)},
+		{"upstreams tls", c.Upstreams[0].Upstream.TLS, "starttls"},
+		{"upstreams limits.connections", c.Upstreams[0].Upstream.Limits.Connections, 20},
+		{"upstreams limits.messages_per_connection", c.Upstreams[0].Upstream.Limits.MessagesPerConnection, 100},
+		{"upstreams limits.idle", c.Upstreams[0].Upstream.Limits.Idle, setting.Duration(30 * time.Second)},
 	} {
 		if !reflect.DeepEqual(s.got, s.def) {
 			t.Errorf("%s: the example shows %v, the default is %v", s.section, s.got, s.def)

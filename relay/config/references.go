@@ -16,7 +16,7 @@ func (f *file) references(c *Config) {
 	if !f.readable("upstreams") || !f.readable("routes") {
 		return // what is missing may be what could not be read
 	}
-	upstream.Config{Upstreams: c.Upstreams, Routes: c.Routes}.Check(f.finding)
+	c.Routing().Check(f.finding)
 	for i, a := range c.Accounts {
 		if a.Upstream.Route != "" {
 			f.namedRoute(c, join(item("accounts", i), "route"), a.Upstream.Route)

@@ -45,7 +45,7 @@ func parseSecrets(t *testing.T) *Config {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, u := range c.Upstreams {
+	for _, u := range c.Routing().Upstreams {
 		if got, err := u.Password.Reveal(); got != canary || err != nil {
 			t.Fatalf("the password of %s is %q, %v", u.Name, got, err)
 		}

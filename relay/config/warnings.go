@@ -10,7 +10,7 @@ import (
 // Warnings lists what a sound configuration probably does not mean to do.
 func (c *Config) Warnings() []string {
 	var all []string
-	for _, u := range c.Upstreams {
+	for _, u := range c.Routing().Upstreams {
 		if !anyRoute(c, func(r upstream.Route) bool { return slices.Contains(r.Upstreams, u.Name) }) {
 			all = append(all, fmt.Sprintf("upstream %s is never used: no route names it", u.Name))
 		}
