@@ -16,7 +16,7 @@ import (
 // whatever ends it half-way is known to be uncertain at the next start.
 func (r *Relay) deliver(s *stations, slot *upstream.Slot, c *queue.Claim) {
 	defer slot.Release()
-	results, err := slot.Send(r.cut, c.Message)
+	results, err := slot.Send(r.cut, c.Message, nil)
 	if errors.As(err, new(*upstream.Unfit)) {
 		slot.Release()
 		results, err = r.passOn(s, c, err)
@@ -48,7 +48,7 @@ func (r *Relay) passOn(s *stations, c *queue.Claim, unfit error) ([]message.Resu
 	if err := r.queue.Reassign(r.recording, c, slot.Upstream()); err != nil {
 		return nil, err
 	}
-	return slot.Send(r.cut, c.Message)
+	return slot.Send(r.cut, c.Message, nil)
 }
 
 // elsewhere tells whether a claim that was not sent is better given back than

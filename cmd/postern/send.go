@@ -77,7 +77,7 @@ func (k sendCmd) submit(ctx context.Context, m *message.Message, password settin
 	defer set.Close()
 	slot := set.TrySlot("server")
 	defer slot.Release()
-	return slot.Send(ctx, m)
+	return slot.Send(ctx, m, nil)
 }
 
 func (k sendCmd) password(std streams) (setting.Secret, error) {

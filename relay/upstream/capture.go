@@ -22,9 +22,13 @@ type capture struct{ dir string }
 func newCapture(dataDir string) *capture { return &capture{dir: filepath.Join(dataDir, captureDir)} }
 
 // send writes m to a file of its own. What cannot be written is deferred.
-func (c *capture) send(ctx context.Context, m *message.Message, _ bool) ([]message.Result, error) {
+func (c *capture) send(ctx context.Context, l letter) ([]message.Result, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, context.Cause(ctx)
+	}
+	m, err := l.prepare(anything)
+	if err != nil {
+		return nil, unprepared{err}
 	}
 	results := make([]message.Result, len(m.To))
 	name, err := c.keep(m)
@@ -39,7 +43,7 @@ func (c *capture) send(ctx context.Context, m *message.Message, _ bool) ([]messa
 	return results, nil
 }
 
-func (c *capture) offer() offer { return anything }
+func (c *capture) offer() Offer { return anything }
 
 func (c *capture) close() {}
 

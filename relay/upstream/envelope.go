@@ -11,7 +11,7 @@ import (
 
 // carriage is what must be said before anything is sent: the recipients, by
 // index, whom the server cannot serve with this message.
-func carriage(m *message.Message, o offer) map[int]message.Result {
+func carriage(m *message.Message, o Offer) map[int]message.Result {
 	reply := o.refuse(LoadOf(m))
 	if reply == nil {
 		return nil

@@ -75,7 +75,7 @@ func send(t *testing.T, s *upstream.Set, m *message.Message) ([]message.Result, 
 		t.Fatal("no slot")
 	}
 	defer slot.Release()
-	return slot.Send(t.Context(), m)
+	return slot.Send(t.Context(), m, nil)
 }
 
 func address(s string) message.Address {

@@ -22,39 +22,41 @@ func LoadOf(m *message.Message) Load {
 	return Load{Size: m.Size(), EightBit: m.NeedsEightBit(), UTF8: m.NeedsSMTPUTF8()}
 }
 
-// offer is what a server carries.
-type offer struct {
-	size           int64 // octets; 0 is no limit
-	eightBit, utf8 bool
+// Offer is what a server carries.
+type Offer struct {
+	// Size is the largest message in octets; 0 is no limit.
+	Size int64
+	// EightBit: 8BITMIME, UTF8: SMTPUTF8.
+	EightBit, UTF8 bool
 }
 
 // anything is the offer of a server that was not asked yet.
-var anything = offer{eightBit: true, utf8: true}
+var anything = Offer{EightBit: true, UTF8: true}
 
 // offer is what the reply to EHLO says of it.
-func (e extensions) offer() offer {
-	return offer{size: e.maxSize(), eightBit: e.has("8BITMIME"), utf8: e.has("SMTPUTF8")}
+func (e extensions) offer() Offer {
+	return Offer{Size: e.maxSize(), EightBit: e.has("8BITMIME"), UTF8: e.has("SMTPUTF8")}
 }
 
 // refuse is the reply to a message that asks for more than is offered, nil when
 // it does not. A client may read it, and whoever reads the message's history.
-func (o offer) refuse(l Load) *message.Reply {
+func (o Offer) refuse(l Load) *message.Reply {
 	switch {
-	case o.size > 0 && l.Size > o.size:
-		return message.Refuse(552, "5.3.4", "the message has %d octets, and the mail server it goes through takes at most %d", l.Size, o.size)
-	case l.UTF8 && !o.utf8:
+	case o.Size > 0 && l.Size > o.Size:
+		return message.Refuse(552, "5.3.4", "the message has %d octets, and the mail server it goes through takes at most %d", l.Size, o.Size)
+	case l.UTF8 && !o.UTF8:
 		return message.Refuse(550, "5.6.7", "an address or the header is not plain ASCII, and the mail server it goes through does not offer SMTPUTF8")
-	case l.EightBit && !o.eightBit:
+	case l.EightBit && !o.EightBit:
 		return message.Refuse(554, "5.6.3", "the message holds 8-bit text, and the mail server it goes through does not offer 8BITMIME; encode it as quoted-printable or base64")
 	}
 	return nil
 }
 
 // or is the most that is offered by one or the other.
-func (o offer) or(p offer) offer {
-	most := offer{eightBit: o.eightBit || p.eightBit, utf8: o.utf8 || p.utf8}
-	if o.size > 0 && p.size > 0 {
-		most.size = max(o.size, p.size)
+func (o Offer) or(p Offer) Offer {
+	most := Offer{EightBit: o.EightBit || p.EightBit, UTF8: o.UTF8 || p.UTF8}
+	if o.Size > 0 && p.Size > 0 {
+		most.Size = max(o.Size, p.Size)
 	}
 	return most
 }
@@ -62,8 +64,8 @@ func (o offer) or(p offer) offer {
 // refuseAll is why none of the offers is enough; nil when one is, or there is
 // none at all. It speaks of the best there is: of the largest size, of SMTPUTF8
 // when nobody has it.
-func refuseAll(offers []offer, l Load) *message.Reply {
-	fits := func(o offer) bool { return o.refuse(l) == nil }
+func refuseAll(offers []Offer, l Load) *message.Reply {
+	fits := func(o Offer) bool { return o.refuse(l) == nil }
 	if len(offers) == 0 || slices.ContainsFunc(offers, fits) {
 		return nil
 	}
@@ -85,18 +87,18 @@ const offerKept = time.Hour
 // heard is the offer a server made last.
 type heard struct {
 	mu    sync.Mutex
-	offer offer
+	offer Offer
 	until time.Time
 }
 
-func (h *heard) set(o offer) {
+func (h *heard) set(o Offer) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.offer, h.until = o, time.Now().Add(offerKept)
 }
 
 // get is anything when the server was not heard for long.
-func (h *heard) get() offer {
+func (h *heard) get() Offer {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if !time.Now().Before(h.until) {
@@ -109,7 +111,7 @@ func (h *heard) get() offer {
 // upstreams can carry it as far as is known, else the reply to refuse it with.
 // An upstream is known by what it offered on its last connection.
 func (s *Set) Carries(lane string, l Load) *message.Reply {
-	var offers []offer
+	var offers []Offer
 	for _, u := range s.lanes[lane] {
 		offers = append(offers, u.transport.offer())
 	}

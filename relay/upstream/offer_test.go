@@ -41,7 +41,7 @@ func (u unlike) hear(t *testing.T, names ...string) {
 	t.Helper()
 	for _, name := range names {
 		slot := u.set.TrySlot("upstream:" + name)
-		if _, err := slot.Send(t.Context(), letter("x\r\n", "a@example.net")); err != nil {
+		if _, err := slot.Send(t.Context(), letter("x\r\n", "a@example.net"), nil); err != nil {
 			t.Fatal(err)
 		}
 		slot.Release()
@@ -166,12 +166,12 @@ func TestAMessageIsLeftToTheUpstreamThatCanCarryIt(t *testing.T) {
 		for range 2 { // first on hearing the limit, then knowing it
 			slot := u.set.TrySlot("default")
 			unfit := new(upstream.Unfit)
-			if _, err := slot.Send(t.Context(), heavy()); !errors.As(err, &unfit) || unfit.Upstream != "one" || unfit.Reply.Enhanced != "5.3.4" {
+			if _, err := slot.Send(t.Context(), heavy(), nil); !errors.As(err, &unfit) || unfit.Upstream != "one" || unfit.Reply.Enhanced != "5.3.4" {
 				t.Fatal(err)
 			}
 			slot.Release()
 			slot = u.set.TrySlotFor("default", upstream.LoadOf(heavy()))
-			if results, err := slot.Send(t.Context(), heavy()); err != nil || outcomes(results) != "delivered" || slot.Upstream() != "two" {
+			if results, err := slot.Send(t.Context(), heavy(), nil); err != nil || outcomes(results) != "delivered" || slot.Upstream() != "two" {
 				t.Error(slot.Upstream(), results, err)
 			}
 			slot.Release()
@@ -192,12 +192,12 @@ func TestMailToSomeOnlyIsLeftToTheUpstreamThatServesAll(t *testing.T) {
 		m := letter("x\r\n", "jörg@example.net", "a@example.net")
 		slot := u.set.TrySlot("default")
 		defer slot.Release()
-		if _, err := slot.Send(t.Context(), m); !errors.As(err, new(*upstream.Unfit)) || len(u.first.got()) != 0 {
+		if _, err := slot.Send(t.Context(), m, nil); !errors.As(err, new(*upstream.Unfit)) || len(u.first.got()) != 0 {
 			t.Error(err)
 		}
 		u.second.ext = nil
 		u.hear(t, "two")
-		if results, err := slot.Send(t.Context(), m); err != nil || outcomes(results) != "failed delivered" {
+		if results, err := slot.Send(t.Context(), m, nil); err != nil || outcomes(results) != "failed delivered" {
 			t.Error(results, err)
 		}
 	})
@@ -210,7 +210,7 @@ func TestAKeptConnectionWithALowerLimitIsReplaced(t *testing.T) {
 		u.first.ext = []string{"SIZE 5000"}
 		slot := u.set.TrySlot("upstream:one")
 		defer slot.Release()
-		if results, err := slot.Send(t.Context(), heavy()); err != nil || outcomes(results) != "delivered" || u.first.count() != 2 {
+		if results, err := slot.Send(t.Context(), heavy(), nil); err != nil || outcomes(results) != "delivered" || u.first.count() != 2 {
 			t.Error(results, err, u.first.count())
 		}
 	})
@@ -224,7 +224,7 @@ func TestAnUnfitProbeBringsTheUpstreamUp(t *testing.T) {
 		time.Sleep(time.Second)
 		u.dead["one"].Store(false)
 		probe := u.set.TrySlot("default")
-		if _, err := probe.Send(t.Context(), heavy()); !errors.As(err, new(*upstream.Unfit)) {
+		if _, err := probe.Send(t.Context(), heavy(), nil); !errors.As(err, new(*upstream.Unfit)) {
 			t.Error(err)
 		}
 		probe.Release()

@@ -108,7 +108,7 @@ func TestConnectionsAreLimited(t *testing.T) {
 		t.Fatal(len(slots), err)
 	}
 	for range 4 {
-		if _, err := slots[0].Send(t.Context(), letter("x\r\n", "a@example.net")); err != nil {
+		if _, err := slots[0].Send(t.Context(), letter("x\r\n", "a@example.net"), nil); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -149,7 +149,7 @@ func TestSlotOutlivesItsSetButKeepsNothingOpen(t *testing.T) {
 	set := newSet(t, route(smarthost(t, s.listen(t))), o)
 	slot := set.TrySlot("default")
 	set.Retire(nil)
-	if results, err := slot.Send(t.Context(), letter("x\r\n", "a@example.net")); err != nil || outcomes(results) != "delivered" {
+	if results, err := slot.Send(t.Context(), letter("x\r\n", "a@example.net"), nil); err != nil || outcomes(results) != "delivered" {
 		t.Fatal(results, err)
 	}
 	slot.Release()

@@ -70,7 +70,7 @@ func TestProbeUnderWayAtAReloadIsTheFirstFailure(t *testing.T) {
 		next := p.next(t, p.cfg)
 		p.set.Retire(next)
 		p.set = next
-		if _, err := probe.Send(t.Context(), letter("x\r\n", "a@example.net")); err == nil {
+		if _, err := probe.Send(t.Context(), letter("x\r\n", "a@example.net"), nil); err == nil {
 			t.Fatal("the probe arrived")
 		}
 		probe.Release()

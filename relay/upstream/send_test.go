@@ -363,7 +363,7 @@ func TestContextCutsWhateverHangs(t *testing.T) {
 			if m.Body = lines(1); c.step == "BODY" {
 				m.Body = lines(1 << 20)
 			}
-			results, err := slot.Send(ctx, m)
+			results, err := slot.Send(ctx, m, nil)
 			slot.Release()
 			got := outcomes(results)
 			if fault := new(upstream.Unreachable); errors.As(err, &fault) {

@@ -125,7 +125,7 @@ func (p pair) try(t *testing.T) string {
 		return "none"
 	}
 	defer slot.Release()
-	if _, err := slot.Send(t.Context(), letter("x\r\n", "a@example.net")); err != nil {
+	if _, err := slot.Send(t.Context(), letter("x\r\n", "a@example.net"), nil); err != nil {
 		return slot.Upstream() + " unreachable"
 	}
 	return slot.Upstream()
@@ -159,7 +159,7 @@ func TestFailoverAndRecovery(t *testing.T) {
 		time.Sleep(8 * time.Second)
 		probe := p.set.TrySlot("default")
 		p.expect(t, "two") // one probe at a time
-		if _, err := probe.Send(t.Context(), letter("x\r\n", "a@example.net")); err != nil || probe.Upstream() != "one" {
+		if _, err := probe.Send(t.Context(), letter("x\r\n", "a@example.net"), nil); err != nil || probe.Upstream() != "one" {
 			t.Error(err)
 		}
 		p.expect(t, "one", "one")
@@ -239,7 +239,7 @@ func TestSlotTakenBeforeTheUpstreamWentDownTriesNothing(t *testing.T) {
 		p.expect(t, "one unreachable")
 		p.dead["one"].Store(false)
 		fault := new(upstream.Unreachable)
-		if _, err := early.Send(t.Context(), letter("x\r\n", "a@example.net")); !errors.As(err, &fault) || p.s.count() != 0 {
+		if _, err := early.Send(t.Context(), letter("x\r\n", "a@example.net"), nil); !errors.As(err, &fault) || p.s.count() != 0 {
 			t.Error(err)
 		}
 		early.Release()
@@ -295,7 +295,7 @@ func TestSlotsWaitsWhileAllAreDown(t *testing.T) {
 		}()
 		synctest.Wait()
 		p.dead["one"].Store(false)
-		if _, err := slots[0].Send(t.Context(), letter("x\r\n", "a@example.net")); err != nil {
+		if _, err := slots[0].Send(t.Context(), letter("x\r\n", "a@example.net"), nil); err != nil {
 			t.Fatal(err)
 		}
 		if more := <-waiting; len(more) != 5 || time.Since(began) != time.Second {
@@ -332,7 +332,7 @@ func TestReloadKeepsWhatDidNotChange(t *testing.T) {
 	useBoth := func(s *upstream.Set) {
 		for _, lane := range []string{"upstream:kept", "upstream:changed"} {
 			slot := s.TrySlot(lane)
-			if _, err := slot.Send(t.Context(), letter("x\r\n", "a@example.net")); err != nil {
+			if _, err := slot.Send(t.Context(), letter("x\r\n", "a@example.net"), nil); err != nil {
 				t.Fatal(err)
 			}
 			slot.Release()

@@ -65,9 +65,9 @@ func (h *smarthost) took(phase string, began time.Time) {
 var errStale = errors.New("the connection was closed while idle")
 
 // send prefers a kept connection. When that turns out stale it tries a new one.
-func (h *smarthost) send(ctx context.Context, m *message.Message, whole bool) ([]message.Result, error) {
+func (h *smarthost) send(ctx context.Context, l letter) ([]message.Result, error) {
 	if c := h.pool.get(); c != nil {
-		results, err := h.deliver(ctx, c, m, whole)
+		results, err := h.deliver(ctx, c, l)
 		if !errors.Is(err, errStale) {
 			return results, err
 		}
@@ -77,13 +77,13 @@ func (h *smarthost) send(ctx context.Context, m *message.Message, whole bool) ([
 		return nil, err
 	}
 	h.heard.set(c.ext.offer())
-	return h.deliver(ctx, c, m, whole)
+	return h.deliver(ctx, c, l)
 }
 
 // deliver makes one transaction and keeps c for another, if it may.
-func (h *smarthost) deliver(ctx context.Context, c *conn, m *message.Message, whole bool) ([]message.Result, error) {
+func (h *smarthost) deliver(ctx context.Context, c *conn, l letter) ([]message.Result, error) {
 	stop := context.AfterFunc(ctx, c.abort)
-	t := newTransaction(ctx, c, m, whole, h.took)
+	t := newTransaction(ctx, c, l, h.took)
 	err := t.run()
 	if !stop() {
 		c.broken = true
@@ -108,7 +108,7 @@ func (h *smarthost) deliver(ctx context.Context, c *conn, m *message.Message, wh
 }
 
 // offer is what the server offered on the last connection.
-func (h *smarthost) offer() offer { return h.heard.get() }
+func (h *smarthost) offer() Offer { return h.heard.get() }
 
 // close says goodbye on the connections that are kept.
 func (h *smarthost) close() { h.pool.close() }

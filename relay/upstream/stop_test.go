@@ -89,7 +89,7 @@ func TestStopReachesSlotsOfTheSetsBefore(t *testing.T) {
 		<-reached
 		next.Stop()
 	}()
-	if _, err := slot.Send(t.Context(), letter("x\r\n", "a@example.net")); !errors.Is(err, upstream.ErrStopping) {
+	if _, err := slot.Send(t.Context(), letter("x\r\n", "a@example.net"), nil); !errors.Is(err, upstream.ErrStopping) {
 		t.Error(err)
 	}
 }

@@ -26,10 +26,9 @@ const maxBatch = 64
 type transaction struct {
 	ctx  context.Context
 	c    *conn
-	m    *message.Message
+	l    letter
+	m    *message.Message // once it is prepared
 	took func(phase string, began time.Time)
-	// whole: rather not at all than not to everybody.
-	whole bool
 
 	results []message.Result
 	settled []bool // by recipient: its result stands
@@ -44,27 +43,40 @@ type transaction struct {
 	// turnedAway is the 421 of a fresh session to MAIL: too many connections,
 	// or too fast, says nothing of the mail.
 	turnedAway *message.Reply
-	// unfit is why nothing was said of a message that is to go whole.
+	// unfit is why nothing was said of a message that another server may carry.
 	unfit *message.Reply
 }
 
-func newTransaction(ctx context.Context, c *conn, m *message.Message, whole bool, took func(string, time.Time)) *transaction {
-	return &transaction{ctx: ctx, c: c, m: m, whole: whole, took: took,
-		results: make([]message.Result, len(m.To)), settled: make([]bool, len(m.To))}
+func newTransaction(ctx context.Context, c *conn, l letter, took func(string, time.Time)) *transaction {
+	return &transaction{ctx: ctx, c: c, l: l, took: took}
+}
+
+// prepare has the message made ready for what the server offers.
+func (t *transaction) prepare() error {
+	m, err := t.l.prepare(t.c.ext.offer())
+	if err != nil {
+		return unprepared{err}
+	}
+	t.m, t.results, t.settled = m, make([]message.Result, len(m.To)), make([]bool, len(m.To))
+	return nil
 }
 
 // run takes the transaction to its end. Afterwards every recipient is settled,
-// or the error is errStale, or one of loginLost, turnedAway and unfit is set.
+// or the error is errStale or unprepared, or one of loginLost, turnedAway and
+// unfit is set.
 func (t *transaction) run() error {
 	t.reused = t.c.used > 0
 	t.c.used++
-	offer := t.c.ext.offer()
-	reply := offer.refuse(LoadOf(t.m))
+	if err := t.prepare(); err != nil {
+		return err
+	}
+	offer, load := t.c.ext.offer(), LoadOf(t.m)
+	reply := offer.refuse(load)
 	switch {
 	case reply != nil && t.reused: // perhaps a new session is offered more
 		t.c.broken = true
 		return errStale
-	case reply != nil && t.whole:
+	case reply != nil && t.l.elsewhere(load):
 		t.unfit = reply
 		return nil
 	}

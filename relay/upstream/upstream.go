@@ -42,11 +42,10 @@ const (
 
 // transport carries messages to one upstream: smarthost or capture.
 type transport interface {
-	// send is Slot.Send. With whole set, a message that cannot be carried as it
-	// is to everybody is not sent at all: the error is an *Unfit.
-	send(ctx context.Context, m *message.Message, whole bool) ([]message.Result, error)
+	// send is Slot.Send. An error of prepare is returned as unprepared.
+	send(ctx context.Context, l letter) ([]message.Result, error)
 	// offer is what can be carried, as far as is known.
-	offer() offer
+	offer() Offer
 	// close drops what is kept open between messages. A send that is under
 	// way, or comes later, ends as ever but keeps nothing open.
 	close()
