@@ -143,6 +143,9 @@ func (c *claiming) load(t *tx, key int64, now time.Time) (*Claim, error) {
 		return nil, err
 	}
 	claim := &Claim{Message: m, Lane: c.lane, Upstream: c.upstream, key: key}
+	if claim.Made, err = made(t, key); err != nil {
+		return nil, err
+	}
 	// The + keeps SQLite from looking the lane up instead of the message.
 	rows, err := t.query(`SELECT `+deliveryColumns+` FROM deliveries d
 		WHERE d.message = ? AND +d.lane = ? AND `+waiting+` AND d.next_at <= ? ORDER BY d.n`, key, c.lane, millis(now))
@@ -162,6 +165,19 @@ func (c *claiming) load(t *tx, key int64, now time.Time) (*Claim, error) {
 		claim.deliveries = append(claim.deliveries, d)
 	}
 	return claim, rows.Err()
+}
+
+// made is what an earlier attempt made of a message, the zero Made if nothing
+// was kept or it cannot be read: it is made again then.
+func made(t *tx, key int64) (m Made, err error) {
+	var text string
+	if err = t.get(`SELECT made FROM contents WHERE message = ?`, []any{key}, &text); err != nil {
+		return m, err
+	}
+	if json.Unmarshal([]byte(text), &m) != nil {
+		return Made{}, nil
+	}
+	return m, nil
 }
 
 // mark makes the claim durable: who sends, through whom.

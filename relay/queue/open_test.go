@@ -71,6 +71,37 @@ func TestANewerSchemaIsRefused(t *testing.T) {
 	}
 }
 
+func TestAnOlderSchemaIsBroughtUpToDate(t *testing.T) {
+	dir := t.TempDir()
+	s, err := queue.Open(queuetest.Config(), dir, metrics.New("test", ""), quiet())
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := queuetest.NewMessage("printer", 100, "a@example.com")
+	if _, err := s.Put(t.Context(), m, "office", ""); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	db, err := sql.Open("sqlite", filepath.Join(dir, "queue.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := db.Exec("ALTER TABLE contents DROP COLUMN made; PRAGMA user_version = 1"); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	look(t, dir, m) // before it is: to look changes nothing
+	s = openIn(t, dir, queuetest.Config())
+	claims, err := s.Claim(t.Context(), "office", "m365", 1)
+	if err != nil || len(claims) != 1 || claims[0].Message.ID != m.ID {
+		t.Errorf("claimed %v, %v", claims, err)
+	}
+}
+
 // reopened is the store of a process that ended without a word: what it was
 // sending it neither settled nor returned.
 func reopened(t *testing.T, dir string, cfg queue.Config, m *metrics.Metrics, work func(s *queue.SQLite)) *queue.SQLite {

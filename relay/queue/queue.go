@@ -69,7 +69,7 @@ type Store interface {
 	Reassign(ctx context.Context, c *Claim, upstream string) error
 
 	// Settle records how the recipients of a claim fared, results parallel to
-	// c.Message.To, and decides what becomes of each. While it cannot, because
+	// c.Message.To, with what was Made of it, and decides what becomes of each. While it cannot, because
 	// the disk is full or another program has the database locked, it keeps
 	// trying until ctx ends; until then nothing else is claimed, because an
 	// outcome that is lost means mail sent twice.
@@ -157,10 +157,28 @@ type Claim struct {
 	Message *message.Message
 	// Lane is where it waited, Upstream whom it was claimed for.
 	Lane, Upstream string
+	// Made is what an earlier attempt made of the message, if its signatures
+	// were kept. Who claimed it replaces that by what this attempt made of it,
+	// which Settle records.
+	Made Made
 
 	key        int64      // the message's row
 	deliveries []Delivery // as they were when claimed, parallel to Message.To
 	expected   bool       // the writer still counts on its outcome
+}
+
+// Made is what was made of a message for one upstream.
+type Made struct {
+	// Changes are in order. They go to the history.
+	Changes []message.Change `json:"-"`
+	// Signatures are the DKIM-Signature fields it got, each whole, kept while
+	// the message waits so that a retry need not sign again.
+	Signatures []string `json:"signatures"`
+	// Signed tells what they were made of and by which keys: signatures are
+	// used again only for the same.
+	Signed string `json:"signed"`
+	// At is when they were made.
+	At time.Time `json:"at"`
 }
 
 // Delivery is how far one recipient has come.
@@ -231,7 +249,8 @@ type Event struct {
 	Upstream string `json:"upstream,omitempty"`
 	// Text explains, for a person.
 	Text string `json:"text,omitempty"`
-	// Changes is what the gateway did to the message before it was accepted.
+	// Changes is what the gateway did to the message before it was accepted, or
+	// for this attempt.
 	Changes []message.Change `json:"changes,omitempty"`
 	// Results is what became of each recipient concerned.
 	Results []EventResult `json:"results,omitempty"`

@@ -4,17 +4,26 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"strings"
 )
 
-// schemaVersion is kept in the database (PRAGMA user_version). It grows with
-// every change of the schema; a newer one than ours is not touched.
-const schemaVersion = 1
+// migrations make a database step by step what this version works with. How
+// many it has seen is kept in it (PRAGMA user_version). A step is never changed
+// once it was released.
+var migrations = []string{
+	schema,
+	`ALTER TABLE contents ADD COLUMN made TEXT NOT NULL DEFAULT '';`, // JSON of Made, '' without signatures
+}
+
+// schemaVersion is that of a database that has seen all of them; a newer one
+// is not touched.
+var schemaVersion = len(migrations)
 
 // waiting is the condition of the deliveries a claim may take. SQLite uses the
 // partial index only for a query that has the very same condition.
 const waiting = `state IN ('queued','deferred','uncertain')`
 
-// Times are Unix milliseconds. Deliveries and history are kept in the order of
+// schema is the first version's. Times are Unix milliseconds. Deliveries and history are kept in the order of
 // their message, so that all of a message is read and deleted in one place.
 const schema = `
 CREATE TABLE messages (
@@ -80,8 +89,8 @@ func migrate(ctx context.Context, conn *sql.Conn) error {
 	if err != nil || version == schemaVersion {
 		return err
 	}
-	create := fmt.Sprintf("BEGIN IMMEDIATE; %s; PRAGMA user_version = %d; COMMIT", schema, schemaVersion)
-	_, err = conn.ExecContext(ctx, create)
+	steps := strings.Join(migrations[version:], "\n")
+	_, err = conn.ExecContext(ctx, fmt.Sprintf("BEGIN IMMEDIATE; %s; PRAGMA user_version = %d; COMMIT", steps, schemaVersion))
 	return err
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"postern/relay/message"
@@ -21,8 +22,8 @@ func (s *SQLite) Settle(ctx context.Context, c *Claim, results []message.Result)
 	for i, r := range results {
 		after[i] = schedule.settle(c.deliveries[i], r, c.Message.Received, now, rand.Float64())
 	}
-	event := Event{Upstream: c.Upstream}
-	if err := s.end(ctx, c, after, now, "attempted", event); err != nil {
+	event := Event{Upstream: c.Upstream, Changes: c.Made.Changes}
+	if err := s.end(ctx, c, after, now, attempted, event); err != nil {
 		return nil, err
 	}
 	settled := make([]Settled, len(after))
@@ -31,6 +32,9 @@ func (s *SQLite) Settle(ctx context.Context, c *Claim, results []message.Result)
 	}
 	return settled, nil
 }
+
+// attempted is what the history calls an attempt that came to an outcome.
+const attempted = "attempted"
 
 // Return implements Store.
 func (s *SQLite) Return(ctx context.Context, c *Claim, reason string) error {
@@ -154,6 +158,11 @@ func (e *ending) apply(t *tx) error {
 	}
 	if e.damage != "" {
 		if err := t.setAside(key, e.now, e.damage); err != nil {
+			return err
+		}
+	}
+	if e.what == attempted && len(e.claim.Made.Signatures) > 0 && slices.ContainsFunc(e.after, func(d Delivery) bool { return !d.State.Ended() }) {
+		if _, err := t.exec(`UPDATE contents SET made = ? WHERE message = ?`, encode(e.claim.Made), key); err != nil {
 			return err
 		}
 	}

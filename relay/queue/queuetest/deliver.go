@@ -2,6 +2,8 @@ package queuetest
 
 import (
 	"fmt"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -223,6 +225,35 @@ func testSettleTwice(t *testing.T, open Open) {
 	if err := s.Return(t.Context(), c, ""); err == nil {
 		t.Error("returned after it was settled")
 	}
+}
+
+func testMade(t *testing.T, open Open) {
+	s := open(t, soon())
+	m := put(t, s, NewMessage("printer", 10, "a@example.com"))
+	c := claimOne(t, s, lane)
+	if len(c.Made.Signatures) > 0 {
+		t.Errorf("at first it is made into %+v", c.Made)
+	}
+	c.Made = queue.Made{
+		Changes:    []message.Change{{Rule: "dkim", Field: "DKIM-Signature", After: "example.com"}},
+		Signatures: []string{"DKIM-Signature: v=1;\r\n\ta=rsa-sha256\r\n"}, Signed: "digest", At: time.Unix(1, 0).UTC(),
+	}
+	settle(t, s, c, deferred)
+	if e := show(t, s, m.ID); len(e.History) != 2 || !slices.Equal(e.History[1].Changes, c.Made.Changes) {
+		t.Errorf("history %+v", e.History)
+	}
+	wait(t, s, lane)
+	again := claimOne(t, s, lane)
+	want := c.Made
+	want.Changes = nil
+	if !reflect.DeepEqual(again.Made, want) {
+		t.Errorf("kept %+v, want %+v", again.Made, want)
+	}
+	if err := s.Return(t.Context(), again, "later"); err != nil {
+		t.Fatal(err)
+	}
+	wait(t, s, lane)
+	settle(t, s, claimOne(t, s, lane), delivered)
 }
 
 func testFairness(t *testing.T, open Open) {

@@ -47,6 +47,7 @@ func Run(t *testing.T, open func(t *testing.T, cfg queue.Config) queue.Store) {
 		{"an uncertain delivery that expires may have been delivered", testUncertainExpires},
 		{"a returned claim is due at once and not counted", testReturn},
 		{"a claim ends once", testSettleTwice},
+		{"what was made of a message is recorded, and its signatures are kept for a retry", testMade},
 		{"claims take turns between accounts", testFairness},
 		{"a claim takes no more than was asked for", testMax},
 		{"lanes do not mix", testLanes},
