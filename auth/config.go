@@ -17,12 +17,16 @@ type Config struct {
 	Memory setting.Size `yaml:"memory"`
 }
 
-// known are the mechanisms there is an answer to.
-var known = []string{"PLAIN", "LOGIN"}
+// The mechanisms there is an answer to, and those offered unless others are
+// listed: the rest needs something that not every configuration has.
+var (
+	known   = []string{"PLAIN", "LOGIN", "XOAUTH2", "OAUTHBEARER"}
+	offered = []string{"PLAIN", "LOGIN"}
+)
 
 // DefaultConfig is the section as it is when nothing is written.
 func DefaultConfig() Config {
-	return Config{Mechanisms: slices.Clone(known), Memory: 256 << 20}
+	return Config{Mechanisms: slices.Clone(offered), Memory: 256 << 20}
 }
 
 // Check reports every value that cannot be used.

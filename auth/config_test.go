@@ -22,9 +22,9 @@ func TestConfigCheck(t *testing.T) {
 	}{
 		{"the default is good", auth.DefaultConfig(), nil},
 		{"no mechanism is reported", auth.Config{Memory: mem},
-			[]string{"mechanisms: is empty, so nobody could log in; known are PLAIN, LOGIN"}},
-		{"an unknown mechanism is reported with those known", auth.Config{Mechanisms: []string{"PLAIN", "CRAM-MD5"}, Memory: mem},
-			[]string{`mechanisms[1]: "CRAM-MD5" is not known; known are PLAIN, LOGIN`}},
+			[]string{"mechanisms: is empty, so nobody could log in; known are PLAIN, LOGIN, XOAUTH2, OAUTHBEARER"}},
+		{"an unknown mechanism is reported with those known", auth.Config{Mechanisms: []string{"PLAIN", "DIGEST-MD5"}, Memory: mem},
+			[]string{`mechanisms[1]: "DIGEST-MD5" is not known; known are PLAIN, LOGIN, XOAUTH2, OAUTHBEARER`}},
 		{"a mechanism listed twice is reported", auth.Config{Mechanisms: []string{"LOGIN", "LOGIN"}, Memory: mem},
 			[]string{"mechanisms[1]: LOGIN is listed twice"}},
 		{"memory for less than one of our own hashes is reported", auth.Config{Mechanisms: []string{"LOGIN"}, Memory: 8 << 20},

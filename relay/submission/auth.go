@@ -1,9 +1,8 @@
 package submission
 
 import (
-	"bytes"
+	"context"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/emersion/go-sasl"
@@ -14,14 +13,17 @@ import (
 // maxFailures is how many failed logins end the connection.
 const maxFailures = 3
 
-// login asks who a name and password belong to.
-type login func(name, password string) error
-
-// mechanisms are the servers of the SASL mechanisms we speak. go-smtp decodes
-// base64, answers "*" with 501 and passes a nil response when there is none.
-var mechanisms = map[string]func(login) sasl.Server{
-	"PLAIN": func(l login) sasl.Server { return &plain{login: l} },
-	"LOGIN": func(l login) sasl.Server { return &loginServer{login: l} },
+// mechanisms make the server of one exchange, which asks the Gateway through
+// it. go-smtp decodes base64, answers "*" with 501 and passes a nil response
+// when there is none.
+//
+// A server is asked no more after done or an error. An error that comes with a
+// challenge is told after it.
+var mechanisms = map[string]func(*exchange) sasl.Server{
+	"PLAIN":       func(e *exchange) sasl.Server { return &clientFirst{Server: plain{ask: e.password}} },
+	"LOGIN":       func(e *exchange) sasl.Server { return &login{ask: e.password} },
+	"XOAUTH2":     func(e *exchange) sasl.Server { return &clientFirst{Server: xoauth2{ask: e.bearer}} },
+	"OAUTHBEARER": func(e *exchange) sasl.Server { return &clientFirst{Server: oauthBearer{ask: e.bearer}} },
 }
 
 var (
@@ -47,110 +49,106 @@ func (s *session) Auth(name string) (sasl.Server, error) {
 	case !slices.Contains(s.gen.config.Mechanisms, name):
 		return nil, wire(errMechanism)
 	}
-	server := mechanisms[name](func(user, password string) error {
-		return s.login(name, user, password)
-	})
-	return &exchange{Server: server, session: s, mechanism: name}, nil
+	e := &exchange{session: s, mechanism: name}
+	e.server = mechanisms[name](e)
+	return e, nil
 }
 
-// login asks the Gateway and notes the account.
-func (s *session) login(mechanism, user, password string) error {
-	if user == "" || password == "" {
-		return errCredentials
-	}
-	c := s.client()
-	c.Mechanism = mechanism
-	began := time.Now()
-	identity, err := s.server.gateway.Password(s.guard.ctx, c, user, password)
-	s.server.observe("auth", began)
-	if err != nil {
-		return err
-	}
-	s.identity, s.mechanism = identity, mechanism
-	s.guard.loggedIn()
-	return nil
-}
-
-// exchange is one AUTH command: it counts how it ended, and makes every error
-// one that go-smtp tells as it is.
+// exchange is one AUTH command. It asks the Gateway for its mechanism, counts
+// how it ended, and makes every error one that go-smtp tells as it is.
 type exchange struct {
-	sasl.Server
 	session   *session
 	mechanism string
+	server    sasl.Server
+	identity  message.Identity // proved
+	refused   error            // what remains to be told
 }
 
+// Next counts a refusal when it is made, not when it is told: between the two a
+// client may cancel.
 func (e *exchange) Next(response []byte) (challenge []byte, done bool, err error) {
-	challenge, done, err = e.Server.Next(response)
-	if err == nil && !done {
+	if e.refused != nil { // whatever was said to the explanation
+		return nil, true, e.refused
+	}
+	challenge, done, err = e.server.Next(response)
+	switch {
+	case err != nil:
+		e.refused = e.fail(err)
+		if challenge == nil || e.session.guard.isClosing() {
+			return nil, true, e.refused
+		}
 		return challenge, false, nil
+	case done:
+		e.succeed()
 	}
-	result := "ok"
-	if err != nil {
-		result, err = e.session.loginFailed(e.mechanism, err)
-	}
-	e.session.server.metrics.Auth.WithLabelValues(e.mechanism, result).Inc()
-	return nil, true, err
+	return challenge, done, nil
 }
 
-// loginFailed logs and counts a failure. The name is not logged: people type
-// their password into the wrong field.
-func (s *session) loginFailed(mechanism string, err error) (result string, told error) {
-	r := replyTo(err)
-	attrs := []any{"mechanism", mechanism, "reply", r.String()}
+// password, and whatever else may prove an identity, asks the Gateway.
+func (e *exchange) password(name, password string) error {
+	return e.prove(func(ctx context.Context, c message.Client) (message.Identity, error) {
+		return e.session.server.gateway.Password(ctx, c, name, password)
+	})
+}
+
+func (e *exchange) bearer(name, token string) error {
+	return e.prove(func(ctx context.Context, c message.Client) (message.Identity, error) {
+		return e.session.server.gateway.Bearer(ctx, c, name, token)
+	})
+}
+
+// prove asks, and keeps the identity until the exchange is done.
+func (e *exchange) prove(ask func(context.Context, message.Client) (message.Identity, error)) (err error) {
+	c := e.session.client()
+	c.Mechanism = e.mechanism
+	began := time.Now()
+	e.identity, err = ask(e.session.guard.ctx, c)
+	e.session.server.observe("auth", began)
+	return err
+}
+
+// succeed makes the identity that of the session.
+func (e *exchange) succeed() {
+	s := e.session
+	s.identity, s.mechanism = e.identity, e.mechanism
+	s.guard.loggedIn()
+	s.server.metrics.Auth.WithLabelValues(e.mechanism, "ok").Inc()
+}
+
+// fail logs and counts a failure, and makes what is told of it. The name is not
+// logged: people type their password into the wrong field.
+func (e *exchange) fail(err error) error {
+	s, r := e.session, replyTo(err)
+	attrs := []any{"mechanism", e.mechanism, "reply", r.String()}
 	if err.Error() != r.String() {
 		attrs = append(attrs, "cause", err.Error())
 	}
 	s.log.Info("login refused", attrs...)
-	if !r.Permanent() {
-		return "unavailable", wire(r)
+	result := "unavailable"
+	if r.Permanent() {
+		result = "failed"
+		if s.failures++; s.failures >= maxFailures {
+			s.guard.closeAfterReply()
+			r = errFailures
+		}
 	}
-	if s.failures++; s.failures >= maxFailures {
-		s.guard.closeAfterReply()
-		r = errFailures
-	}
-	return "failed", wire(r)
+	s.server.metrics.Auth.WithLabelValues(e.mechanism, result).Inc()
+	return wire(r)
 }
 
-// plain is PLAIN (RFC 4616).
-type plain struct {
-	login login
+// clientFirst is a mechanism in which the client speaks first: who says AUTH
+// without an initial response is asked for it by an empty challenge (RFC 4954,
+// section 4).
+type clientFirst struct {
+	sasl.Server
 	asked bool
 }
 
-func (p *plain) Next(response []byte) (challenge []byte, done bool, err error) {
-	if response == nil && !p.asked {
-		p.asked = true
+func (c *clientFirst) Next(response []byte) (challenge []byte, done bool, err error) {
+	if response == nil && !c.asked {
+		c.asked = true
 		return []byte{}, false, nil
 	}
-	parts := bytes.Split(response, []byte{0})
-	if len(parts) != 3 {
-		return nil, false, errMalformed
-	}
-	as, user, password := string(parts[0]), string(parts[1]), string(parts[2])
-	if as != "" && !strings.EqualFold(as, user) {
-		return nil, false, errCredentials // nobody may act as another
-	}
-	return nil, true, p.login(user, password)
-}
-
-// loginServer is LOGIN, which was never standardised. Some devices hang up on
-// any prompts but these two; some send the name with the command.
-type loginServer struct {
-	login login
-	asked bool // for the name
-	named bool
-	user  string
-}
-
-func (l *loginServer) Next(response []byte) (challenge []byte, done bool, err error) {
-	switch {
-	case !l.asked && response == nil:
-		l.asked = true
-		return []byte("Username:"), false, nil
-	case !l.named:
-		l.asked, l.named, l.user = true, true, string(response)
-		return []byte("Password:"), false, nil
-	default:
-		return nil, true, l.login(l.user, string(response))
-	}
+	c.asked = true
+	return c.Server.Next(response)
 }

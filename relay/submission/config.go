@@ -3,6 +3,7 @@ package submission
 import (
 	"crypto/tls"
 	"fmt"
+	"maps"
 	"net"
 	"slices"
 	"strconv"
@@ -16,7 +17,7 @@ type Config struct {
 	Hostname  string
 	Listeners []Listener
 	TLS       TLS
-	// Mechanisms are the SASL mechanisms offered, in that order: PLAIN, LOGIN.
+	// Mechanisms are the SASL mechanisms offered, in that order.
 	Mechanisms []string
 	// MaxSize is the largest message in octets that any account may send; 0 is
 	// no limit. What Gateway.Mail allows may be less.
@@ -133,7 +134,8 @@ func (c Config) check() error {
 	}
 	for _, mechanism := range c.Mechanisms {
 		if _, ok := mechanisms[mechanism]; !ok {
-			return fmt.Errorf("mechanism %q is not one of PLAIN and LOGIN", mechanism)
+			known := slices.Sorted(maps.Keys(mechanisms))
+			return fmt.Errorf("mechanism %q is not one of %s", mechanism, strings.Join(known, ", "))
 		}
 	}
 	return nil

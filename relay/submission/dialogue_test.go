@@ -20,6 +20,7 @@ func b64(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) 
 // Their lines are
 //
 //	# what it shows
+//	mechanisms LIST   are offered from here on
 //	connect NAME      to the listener of that name; reads the greeting
 //	tls               the client begins TLS
 //	login             EHLO and AUTH PLAIN
@@ -83,6 +84,11 @@ var base64Call = regexp.MustCompile(`base64\([^)]*\)`)
 func (d *dialogue) step(verb, arg string) {
 	d.t.Helper()
 	switch verb {
+	case "mechanisms":
+		d.post.config.Mechanisms = strings.Fields(arg)
+		if err := d.post.Reload(d.post.config); err != nil {
+			d.t.Fatal(err)
+		}
 	case "connect":
 		d.client = d.post.dial(d.t, arg)
 		d.client.expect("220 relay.example.com")

@@ -1,7 +1,9 @@
 package submission
 
 import (
-	"bytes"
+	"errors"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 
@@ -10,11 +12,21 @@ import (
 	"postern/relay/message"
 )
 
-// FuzzMechanisms gives the servers of PLAIN and LOGIN any octets for up to
-// three responses; a response that begins with "-" is none at all. Whatever
-// they are, an exchange ends within three steps, asks at most once who it is,
-// with nothing but what the client said, and succeeds only if told so.
+// askers make the server of each mechanism that asks once, with a name and a
+// secret.
+var askers = map[string]func(ask func(name, secret string) error) sasl.Server{
+	"PLAIN":       func(ask func(name, secret string) error) sasl.Server { return &clientFirst{Server: plain{ask}} },
+	"LOGIN":       func(ask func(name, secret string) error) sasl.Server { return &login{ask: ask} },
+	"XOAUTH2":     func(ask func(name, secret string) error) sasl.Server { return &clientFirst{Server: xoauth2{ask}} },
+	"OAUTHBEARER": func(ask func(name, secret string) error) sasl.Server { return &clientFirst{Server: oauthBearer{ask}} },
+}
+
+// FuzzMechanisms gives the servers of all mechanisms any octets for up to three
+// responses; a response that begins with "-" is none at all. Whatever they are,
+// an exchange ends within three steps, asks at most once who it is, with nothing
+// but what the client said, and succeeds only if told so.
 func FuzzMechanisms(f *testing.F) {
+	names := slices.Sorted(maps.Keys(askers))
 	for _, seed := range [][3]string{
 		{"\x00printer\x00canary-secret", "", ""},
 		{"-", "\x00printer\x00canary-secret", ""},
@@ -22,22 +34,27 @@ func FuzzMechanisms(f *testing.F) {
 		{"boss\x00printer\x00canary-secret", "", ""},
 		{"printer", "canary-secret", ""},
 		{"-", "printer", "canary-secret"},
+		{"user=printer\x01auth=Bearer canary-secret\x01\x01", "", ""},
+		{"-", "user=printer\x01auth=Bearer canary-secret\x01\x01", ""},
+		{"user=printer\x01auth=Bearer wrong\x01\x01", "\x01", ""},
+		{"n,a=printer=2Cone,\x01host=relay\x01port=587\x01auth=Bearer canary-secret\x01\x01", "", ""},
+		{"y,,\x01auth=bearer wrong\x01\x01", "\x01", ""},
+		{"p=tls-exporter,,\x01auth=Bearer canary-secret\x01\x01", "", ""},
+		{"n,a==,\x01auth=Bearer =\x01\x01", "\x01\x01", "n,,"},
 		{"", "", ""}, {"-", "", ""}, {"-", "-", "-"}, {"\x00\x00", "\x00\x00\x00", "\xff\xfe"},
 	} {
-		f.Add(true, seed[0], seed[1], seed[2])
-		f.Add(false, seed[0], seed[1], seed[2])
-	}
-	f.Fuzz(func(t *testing.T, isPlain bool, first, second, third string) {
-		name := "LOGIN"
-		if isPlain {
-			name = "PLAIN"
+		for i := range names {
+			f.Add(uint8(i), seed[0], seed[1], seed[2])
 		}
+	}
+	f.Fuzz(func(t *testing.T, which uint8, first, second, third string) {
+		name := names[int(which)%len(names)]
 		said := []string{first, second, third}
 		var asked [][2]string
-		server := mechanisms[name](func(user, password string) error {
-			asked = append(asked, [2]string{user, password})
-			if password != "canary-secret" {
-				return errCredentials
+		server := askers[name](func(name, secret string) error {
+			asked = append(asked, [2]string{name, secret})
+			if secret != "canary-secret" {
+				return &message.TokenRefusal{Status: "invalid_token", Reply: errCredentials}
 			}
 			return nil
 		})
@@ -51,11 +68,12 @@ func FuzzMechanisms(f *testing.F) {
 		if err == nil && (len(asked) == 0 || asked[0][1] != "canary-secret") {
 			t.Errorf("it succeeded, having asked %q", asked)
 		}
-		if reply, ok := err.(*message.Reply); err != nil && (!ok || !reply.Permanent()) {
+		var reply *message.Reply
+		if err != nil && (!errors.As(err, &reply) || !reply.Permanent()) {
 			t.Errorf("it failed with %v, which is not a reply that counts", err)
 		}
 		if len(asked) == 1 {
-			checkAsked(t, isPlain, asked[0], said)
+			checkAsked(t, name, asked[0], said)
 		}
 	})
 }
@@ -74,20 +92,27 @@ func exchangeAll(server sasl.Server, said []string) (done bool, err error) {
 	return false, nil
 }
 
-// checkAsked compares name and password asked for with what was said.
-func checkAsked(t *testing.T, isPlain bool, asked [2]string, said []string) {
+// checkAsked compares name and secret asked for with what was said.
+func checkAsked(t *testing.T, mechanism string, asked [2]string, said []string) {
 	t.Helper()
-	user, password := asked[0], asked[1]
-	if !isPlain {
-		all := strings.Join(said, "\n")
-		if !strings.Contains(all, user) || !strings.Contains(all, password) {
-			t.Errorf("%q was asked after %q", asked, said)
+	name, secret := asked[0], asked[1]
+	for i, s := range said {
+		var ok bool
+		switch mechanism {
+		case "PLAIN":
+			as, rest, _ := strings.Cut(s, "\x00")
+			ok = rest == name+"\x00"+secret && (as == "" || strings.EqualFold(as, name)) && strings.Count(s, "\x00") == 2
+		case "LOGIN":
+			ok = s == name && i+1 < len(said) && said[i+1] == secret
+		case "XOAUTH2":
+			ok = strings.HasSuffix(s, "\x01\x01") && strings.Contains(strings.ToLower(s), "auth=bearer ") &&
+				strings.Contains(s, secret+"\x01") && (name == "" || strings.Contains(s, "user="+name+"\x01"))
+		case "OAUTHBEARER":
+			encoded := strings.NewReplacer("=", "=3D", ",", "=2C").Replace(name)
+			ok = strings.HasSuffix(s, "\x01\x01") && (s[0] == 'n' || s[0] == 'y') && strings.Contains(s, secret+"\x01") &&
+				(name == "" && strings.HasPrefix(s[1:], ",,\x01") || name != "" && strings.HasPrefix(s[1:], ",a="+encoded+",\x01"))
 		}
-		return
-	}
-	for _, s := range said {
-		as, rest, _ := strings.Cut(s, "\x00")
-		if rest == user+"\x00"+password && (as == "" || strings.EqualFold(as, user)) && bytes.Count([]byte(s), []byte{0}) == 2 {
+		if ok {
 			return
 		}
 	}

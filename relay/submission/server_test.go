@@ -396,7 +396,7 @@ func TestAReloadThatFailsChangesNothing(t *testing.T) {
 		"an address is not ours":       {func(c *Config) { c.Listeners = []Listener{{Name: "a", Address: "192.0.2.1:0", TLS: "implicit"}} }, "this machine has no address 192.0.2.1:0"},
 		"two names are the same":       {func(c *Config) { c.Listeners = append(good[:2:2], good[0]) }, `two listeners are named "submission"`},
 		"a TLS mode does not exist":    {func(c *Config) { c.Listeners = []Listener{{Name: "a", Address: ":0", TLS: "maybe"}} }, `"maybe" is neither starttls nor implicit`},
-		"a mechanism does not exist":   {func(c *Config) { c.Mechanisms = []string{"CRAM-MD5"} }, `"CRAM-MD5" is not one of PLAIN and LOGIN`},
+		"a mechanism does not exist":   {func(c *Config) { c.Mechanisms = []string{"DIGEST-MD5"} }, `"DIGEST-MD5" is not one of`},
 		"there is no certificate":      {func(c *Config) { c.TLS.Certificates = nil }, "tls.certificates is empty"},
 		"a TLS version does not exist": {func(c *Config) { c.TLS.MinVersion = "1.1" }, `"1.1" is neither 1.2 nor 1.3`},
 	} {

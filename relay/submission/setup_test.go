@@ -53,8 +53,26 @@ func (g *gateway) Password(_ context.Context, c message.Client, name, password s
 	return message.Identity{Account: account}, err
 }
 
-func (g *gateway) Bearer(context.Context, message.Client, string, string) (message.Identity, error) {
-	return message.Identity{}, errMechanism
+// Bearer knows the token canary-secret, and others by what is wrong with them.
+func (g *gateway) Bearer(_ context.Context, _ message.Client, name, token string) (message.Identity, error) {
+	refuse := func(status, scope, configuration, text string) error {
+		return &message.TokenRefusal{Status: status, Scope: scope, Configuration: configuration, Reply: message.Refuse(535, "5.7.8", "%s", text)}
+	}
+	switch {
+	case token == "issuer-away":
+		return message.Identity{}, &message.TokenRefusal{Status: "invalid_token", Reply: message.Refuse(454, "4.7.0", "the issuer does not answer")}
+	case token == "issuer-broken":
+		return message.Identity{}, errors.New("idp.internal: connection refused")
+	case token == "expired":
+		return message.Identity{}, refuse("invalid_token", "smtp.send", "", "the token has expired")
+	case token == "narrow":
+		return message.Identity{}, refuse("insufficient_scope", "smtp.send", "", "the token lacks a scope")
+	case token == "odd":
+		return message.Identity{}, refuse("invalid_request", "", "https://idp.example.com/.well-known/openid-configuration", "what the client sent is no token")
+	case name != "" && name != "printer" && name != "user@example.com":
+		return message.Identity{}, refuse("invalid_token", "", "", "the token is not for "+name)
+	}
+	return message.Identity{Account: "printer-3f"}, nil
 }
 
 func (g *gateway) Certificate(context.Context, message.Client, string, []*x509.Certificate) (message.Identity, error) {
