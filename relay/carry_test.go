@@ -129,7 +129,7 @@ func TestMailWaitsForTheUpstreamThatCanCarryIt(t *testing.T) {
 	if err := r.submit(heavy("patient")); err != nil {
 		t.Fatal(err)
 	}
-	r.log.await(t, `"msg":"deferred"`, `"attempts":1`, "upstream one: 552 5.3.4")
+	r.log.await(t, `"msg":"deferred"`, `"attempts":1`, `"reply":"552 5.3.4`)
 	newSmarthost(t, address).receive(t, "Subject: patient")
 	r.log.await(t, `"msg":"delivered"`, `"upstream":"two"`)
 }

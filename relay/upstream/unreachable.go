@@ -44,7 +44,8 @@ type Unfit struct {
 	Reply    *message.Reply
 }
 
-func (u *Unfit) Error() string { return fmt.Sprintf("upstream %s: %v", u.Upstream, u.Reply) }
+// Error leaves out the name, as that of Unreachable does.
+func (u *Unfit) Error() string { return u.Reply.Error() }
 
 // loginRefused tells whether it was a 5yz reply to AUTH, or one to MAIL that
 // asks for AUTH.
