@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// withFiles puts a directory in which a certificate, its key and an authority
+// withFiles puts a directory in which a certificate, its key and authorities
 // are to be found in the place of /etc/postern in text.
 func withFiles(t testing.TB, text string) string {
 	t.Helper()
@@ -36,6 +36,8 @@ func withFiles(t testing.TB, text string) string {
 		"tls.crt": {Type: "CERTIFICATE", Bytes: certificate},
 		"tls.key": {Type: "PRIVATE KEY", Bytes: private},
 		"ca.pem":  {Type: "CERTIFICATE", Bytes: certificate},
+
+		"clients.pem": {Type: "CERTIFICATE", Bytes: certificate},
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), pem.EncodeToMemory(block), 0o600); err != nil {
 			t.Fatal(err)

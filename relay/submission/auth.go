@@ -2,7 +2,9 @@ package submission
 
 import (
 	"context"
+	"crypto/x509"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/emersion/go-sasl"
@@ -24,12 +26,16 @@ var mechanisms = map[string]func(*exchange) sasl.Server{
 	"LOGIN":       func(e *exchange) sasl.Server { return &login{ask: e.password} },
 	"XOAUTH2":     func(e *exchange) sasl.Server { return &clientFirst{Server: xoauth2{ask: e.bearer}} },
 	"OAUTHBEARER": func(e *exchange) sasl.Server { return &clientFirst{Server: oauthBearer{ask: e.bearer}} },
+	"EXTERNAL":    func(e *exchange) sasl.Server { return &clientFirst{Server: external{ask: e.certificate}} },
+
+	"SCRAM-SHA-256": func(e *exchange) sasl.Server { return &clientFirst{Server: &challenged{exchange: e}} },
+	"CRAM-MD5":      func(e *exchange) sasl.Server { return &challenged{exchange: e} },
 }
 
 var (
 	errCredentials = message.Refuse(535, "5.7.8", "Authentication credentials invalid")
 	errMalformed   = message.Refuse(501, "5.5.2", "the response does not have the form of this mechanism")
-	errMechanism   = message.Refuse(504, "5.5.4", "this mechanism is not offered")
+	errPlainAuth   = message.Refuse(523, "5.7.10", "TLS is required") // go-smtp's words
 	errFailures    = message.Refuse(421, "4.7.0", "too many failed logins, closing the connection")
 )
 
@@ -37,21 +43,52 @@ var (
 // we know which of them it was.
 func (s *session) AuthMechanisms() []string {
 	s.extended = true
-	return s.gen.config.Mechanisms
+	s.guard.visit.know(s.client())
+	return s.offered()
 }
 
-// Auth begins an exchange. go-smtp has refused it after a success, and so
-// within a transaction.
+// offered are the mechanisms this client may use: EXTERNAL only with a
+// certificate.
+func (s *session) offered() []string {
+	if len(s.chain()) > 0 {
+		return s.gen.config.Mechanisms
+	}
+	return slices.DeleteFunc(slices.Clone(s.gen.config.Mechanisms), func(name string) bool { return name == "EXTERNAL" })
+}
+
+// chain is the client's certificate and those up to an authority we trust; nil
+// if it has shown none.
+func (s *session) chain() []*x509.Certificate {
+	if state, ok := s.conn.TLSConnectionState(); ok && len(state.VerifiedChains) > 0 {
+		return state.VerifiedChains[0]
+	}
+	return nil
+}
+
+// Auth begins an exchange. go-smtp has refused it after a success.
 func (s *session) Auth(name string) (sasl.Server, error) {
-	switch {
-	case s.client().TLSVersion == "":
-		return nil, wire(errNeedTLS)
-	case !slices.Contains(s.gen.config.Mechanisms, name):
-		return nil, wire(errMechanism)
+	if err := s.mayAuth(name); err != nil {
+		s.guard.visit.refused("AUTH "+name, err)
+		return nil, wire(err)
 	}
 	e := &exchange{session: s, mechanism: name}
 	e.server = mechanisms[name](e)
 	return e, nil
+}
+
+// mayAuth checks that the session is where AUTH is due. A device known by its
+// address can be within a transaction without it.
+func (s *session) mayAuth(name string) *message.Reply {
+	offered := s.offered()
+	switch {
+	case s.client().TLSVersion == "":
+		return errNeedTLS
+	case s.transaction() != nil:
+		return errNested
+	case !slices.Contains(offered, name):
+		return message.Refuse(504, "5.5.4", "%.20s is not offered; use %s", name, strings.Join(offered, ", "))
+	}
+	return nil
 }
 
 // exchange is one AUTH command. It asks the Gateway for its mechanism, counts
@@ -97,14 +134,25 @@ func (e *exchange) bearer(name, token string) error {
 	})
 }
 
+func (e *exchange) certificate(name string) error {
+	return e.prove(func(ctx context.Context, c message.Client) (message.Identity, error) {
+		return e.session.server.gateway.Certificate(ctx, c, name, e.session.chain())
+	})
+}
+
 // prove asks, and keeps the identity until the exchange is done.
 func (e *exchange) prove(ask func(context.Context, message.Client) (message.Identity, error)) (err error) {
-	c := e.session.client()
-	c.Mechanism = e.mechanism
 	began := time.Now()
-	e.identity, err = ask(e.session.guard.ctx, c)
+	e.identity, err = ask(e.session.guard.ctx, e.client())
 	e.session.server.observe("auth", began)
 	return err
+}
+
+// client is who asks, by this mechanism.
+func (e *exchange) client() message.Client {
+	c := e.session.client()
+	c.Mechanism = e.mechanism
+	return c
 }
 
 // succeed makes the identity that of the session.
@@ -112,6 +160,7 @@ func (e *exchange) succeed() {
 	s := e.session
 	s.identity, s.mechanism = e.identity, e.mechanism
 	s.guard.loggedIn()
+	s.guard.visit.know(s.client())
 	s.server.metrics.Auth.WithLabelValues(e.mechanism, "ok").Inc()
 }
 
@@ -124,6 +173,7 @@ func (e *exchange) fail(err error) error {
 		attrs = append(attrs, "cause", err.Error())
 	}
 	s.log.Info("login refused", attrs...)
+	s.guard.visit.refused("AUTH "+e.mechanism, r)
 	result := "unavailable"
 	if r.Permanent() {
 		result = "failed"

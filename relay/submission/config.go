@@ -2,9 +2,11 @@ package submission
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"maps"
 	"net"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -76,6 +78,10 @@ type TLS struct {
 	Certificates []Certificate `yaml:"certificates"`
 	// MinVersion is "1.2" (default) or "1.3".
 	MinVersion string `yaml:"min_version"`
+	// ClientCA is a PEM file of the authorities whose certificates clients may
+	// log in with (EXTERNAL); it is read at start and reload. Empty: clients are
+	// not asked for one.
+	ClientCA string `yaml:"client_ca"`
 }
 
 // versions are the values of TLS.MinVersion.
@@ -89,6 +95,25 @@ func (t TLS) Check(bad func(key, format string, args ...any)) {
 	if _, ok := versions[t.MinVersion]; !ok {
 		bad("min_version", `%q is not a version; write "1.2" or "1.3"`, t.MinVersion)
 	}
+	if _, err := t.authorities(); err != nil {
+		bad("client_ca", "%v", err)
+	}
+}
+
+// authorities are those of client_ca; nil if there is none.
+func (t TLS) authorities() (*x509.CertPool, error) {
+	if t.ClientCA == "" {
+		return nil, nil
+	}
+	text, err := os.ReadFile(t.ClientCA)
+	if err != nil {
+		return nil, fmt.Errorf("the authorities of clients: %w", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(text) {
+		return nil, fmt.Errorf("%s holds no certificate in PEM form", t.ClientCA)
+	}
+	return pool, nil
 }
 
 // Certificate is a pair of PEM files, read again when they change.

@@ -191,5 +191,5 @@ func (s *session) answer(t *transaction, err error) error {
 	for _, r := range t.To {
 		to = append(to, r.Address.String())
 	}
-	return s.refuse(t.Message, t.From.String(), strings.Join(to, " "), err)
+	return s.refuse("DATA", t.Message, t.From.String(), strings.Join(to, " "), err)
 }

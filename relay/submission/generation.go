@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/emersion/go-smtp"
+
+	"postern/relay/message"
 )
 
 // maxLine is the longest line in octets, of commands and of messages alike,
@@ -92,13 +94,15 @@ func (g *generation) Addr() net.Addr { return &net.TCPAddr{} }
 func (g *generation) guard(conn net.Conn) (*guard, bool) {
 	s, name := g.server, g.listener.Name
 	client := newGuard(conn, s.timeouts)
+	client.visit.know(message.Client{Address: client.remote, Listener: name})
 	if refusal := s.connections.enter(client); refusal != "" {
 		s.metrics.ConnectionsTotal.WithLabelValues(name, "refused").Inc()
 		s.log.Warn("connection refused", "listener", name, "peer", client.remote.String(), "reply", refusal)
 		if g.listener.TLS == startTLS { // who expects TLS cannot read it
 			client.unsent = []byte(refusal + "\r\n")
 		}
-		client.gone = func() {}
+		client.visit.trouble(refusal, "", true)
+		client.gone = func() { s.left(client) }
 		client.Close()
 		return nil, false
 	}
@@ -106,6 +110,7 @@ func (g *generation) guard(conn net.Conn) (*guard, bool) {
 	s.metrics.Connections.WithLabelValues(name).Inc()
 	client.gone = func() {
 		s.metrics.Connections.WithLabelValues(name).Dec()
+		s.left(client)
 		s.connections.leave(client)
 	}
 	client.mostSaid = g.smtp.MaxRecipients + otherCommands
@@ -118,6 +123,7 @@ func (g *generation) guard(conn net.Conn) (*guard, bool) {
 		}
 		s.metrics.TLS.WithLabelValues(name, "none", "failed").Inc()
 		s.log.Warn("tls failed", "listener", name, "peer", client.remote.String(), "reason", reason, "hint", hint)
+		client.visit.trouble(reason, hint, true)
 	}
 	return client, true
 }
@@ -125,6 +131,8 @@ func (g *generation) guard(conn net.Conn) (*guard, bool) {
 // secured counts a handshake that succeeded.
 func (g *generation) secured(client *guard, state tls.ConnectionState) {
 	client.opening.settled = true
+	client.visit.know(message.Client{Address: client.remote, Listener: g.listener.Name,
+		TLSVersion: tls.VersionName(state.Version), TLSCipher: tls.CipherSuiteName(state.CipherSuite)})
 	version := strings.TrimPrefix(tls.VersionName(state.Version), "TLS ")
 	g.server.metrics.TLS.WithLabelValues(g.listener.Name, version, "ok").Inc()
 	g.server.observe("tls", client.opening.since)
@@ -160,5 +168,13 @@ func newTLS(cfg TLS, log *slog.Logger) (*tls.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &tls.Config{MinVersion: version, GetCertificate: certs.choose, GetConfigForClient: noteHello}, nil
+	clients, err := cfg.authorities()
+	if err != nil {
+		return nil, err
+	}
+	t := &tls.Config{MinVersion: version, GetCertificate: certs.choose, GetConfigForClient: noteHello}
+	if clients != nil {
+		t.ClientCAs, t.ClientAuth = clients, tls.VerifyClientCertIfGiven
+	}
+	return t, nil
 }

@@ -38,6 +38,7 @@ type guard struct {
 	overrun  func() // called when there were too many commands
 	closed   sync.Once
 	opening  opening
+	visit    visit
 
 	writing sync.Mutex // held while octets leave
 	unsent  []byte
@@ -107,6 +108,7 @@ func (g *guard) Write(b []byte) (int, error) {
 		g.breakOff(err)
 		return 0, err
 	}
+	g.visit.heard(b)
 	g.writing.Lock()
 	g.unsent = append(g.unsent, b...)
 	full := len(g.unsent) > maxUnsent

@@ -104,6 +104,7 @@ func (g *guard) sent() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.said = 0
+	g.visit.accepted()
 }
 
 // lateness is the reply to a message that did not come in time; nil if that is

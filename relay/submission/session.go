@@ -56,6 +56,7 @@ var (
 	errNeedAuth  = message.Refuse(530, "5.7.0", "Authentication required")
 	errNested    = message.Refuse(503, "5.5.1", "a transaction is open; finish it or say RSET")
 	errNoMail    = message.Refuse(503, "5.5.1", "say MAIL and RCPT first")
+	errExpired   = message.Refuse(421, "4.7.0", "what you logged in with has expired; connect again and log in anew")
 	errClosing   = message.Refuse(421, "4.3.2", "the service is closing this connection")
 	errTooMany   = message.Refuse(421, "4.7.0", "too many refused commands, closing the connection")
 	errNotUTF8   = message.Refuse(553, "5.6.7", "an address with non-ASCII characters needs the SMTPUTF8 parameter of MAIL")
@@ -75,6 +76,7 @@ func (g *generation) newSession(c *smtp.Conn) (smtp.Session, error) {
 		}
 	}
 	s.log = g.server.log.With("listener", g.listener.Name, "peer", s.guard.remote.String())
+	s.guard.visit.know(s.client())
 	return s, nil
 }
 
@@ -109,7 +111,7 @@ func (s *session) Mail(from string, opts *smtp.MailOptions) error {
 	limit, err := s.mail(m, from)
 	if err != nil {
 		s.guardEnd()
-		return s.refuse(m, from, "", err)
+		return s.refuse("MAIL", m, from, "", err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -120,6 +122,9 @@ func (s *session) Mail(from string, opts *smtp.MailOptions) error {
 // mail decides on MAIL and says how large the message may be.
 func (s *session) mail(m *message.Message, from string) (limit int64, err error) {
 	if err := s.mayMail(m); err != nil {
+		return 0, err
+	}
+	if err := s.identify(m); err != nil {
 		return 0, err
 	}
 	if from != "" {
@@ -144,8 +149,6 @@ func (s *session) mayMail(m *message.Message) error {
 	switch {
 	case m.Client.TLSVersion == "":
 		return errNeedTLS
-	case m.Client.Account == "":
-		return errNeedAuth
 	case s.transaction() != nil:
 		return errNested
 	case len(m.EnvelopeID) > maxEnvelopeID:
@@ -153,6 +156,28 @@ func (s *session) mayMail(m *message.Message) error {
 	case !s.guard.begin():
 		s.guard.closeAfterReply()
 		return errClosing
+	}
+	return nil
+}
+
+// identify makes sure of who the client is now: what it logged in with may have
+// expired since, and go-smtp takes no second AUTH. Whoever has not logged in
+// may be known by its address, for this transaction.
+func (s *session) identify(m *message.Message) (err error) {
+	c := &m.Client
+	switch {
+	case c.Account == "":
+		if c.Identity, err = s.server.gateway.Trust(*c); err == nil && c.Account == "" {
+			err = errNeedAuth
+		}
+		if err != nil {
+			return err
+		}
+		s.guard.loggedIn()
+		s.guard.visit.know(*c)
+	case !c.Expires.IsZero() && !m.Received.Before(c.Expires):
+		s.guard.closeAfterReply()
+		return errExpired
 	}
 	return nil
 }
@@ -172,7 +197,7 @@ func (s *session) Rcpt(to string, opts *smtp.RcptOptions) error {
 	}
 	r, err := s.recipient(t, to, opts)
 	if err != nil {
-		return wire(s.logRefusal(t.Message, t.From.String(), to, err)) // not counted: a long list is no attack
+		return wire(s.logRefusal("RCPT", t.Message, t.From.String(), to, err)) // not counted: a long list is no attack
 	}
 	t.To = append(t.To, r)
 	return nil
@@ -240,8 +265,8 @@ func (s *session) transaction() *transaction {
 }
 
 // refuse logs and counts a refusal of MAIL or of a message and makes the reply.
-func (s *session) refuse(m *message.Message, from, to string, err error) error {
-	r := s.logRefusal(m, from, to, err)
+func (s *session) refuse(command string, m *message.Message, from, to string, err error) error {
+	r := s.logRefusal(command, m, from, to, err)
 	if s.tooMany() {
 		s.guard.closeAfterReply()
 		r = errTooMany
@@ -250,7 +275,7 @@ func (s *session) refuse(m *message.Message, from, to string, err error) error {
 }
 
 // logRefusal logs why a command of a transaction is refused.
-func (s *session) logRefusal(m *message.Message, from, to string, err error) *message.Reply {
+func (s *session) logRefusal(command string, m *message.Message, from, to string, err error) *message.Reply {
 	r := replyTo(err)
 	attrs := []any{"id", m.ID, "account", m.Client.Account, "from", from, "to", to, "reply", r.String(),
 		"listener", s.gen.listener.Name, "peer", s.guard.remote.String()}
@@ -258,6 +283,7 @@ func (s *session) logRefusal(m *message.Message, from, to string, err error) *me
 		attrs = append(attrs, "cause", err.Error())
 	}
 	s.server.log.Info("refused", attrs...)
+	s.guard.visit.refused(command, r)
 	if errors.As(err, new(oversized)) {
 		s.server.metrics.PolicyRefusals.WithLabelValues("size").Inc()
 	}

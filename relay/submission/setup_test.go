@@ -13,6 +13,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"math/big"
@@ -38,10 +39,12 @@ type gateway struct {
 	maxSize int64
 	stall   time.Duration                                       // before each write of a spool
 	accept  func(ctx context.Context, m *message.Message) error // nil: yes
+	expires time.Time                                           // of what a password proves
 
 	mu       sync.Mutex
 	messages []*message.Message
 	logins   []message.Client
+	visits   []message.Visit
 	spools   int // neither accepted nor discarded
 	largest  int // octets written to a spool at once
 }
@@ -50,7 +53,7 @@ func (g *gateway) Connect(message.Client) error { return nil }
 
 func (g *gateway) Password(_ context.Context, c message.Client, name, password string) (message.Identity, error) {
 	account, err := g.password(c, name, password)
-	return message.Identity{Account: account}, err
+	return message.Identity{Account: account, Expires: g.expires}, err
 }
 
 // Bearer knows the token canary-secret, and others by what is wrong with them.
@@ -75,19 +78,63 @@ func (g *gateway) Bearer(_ context.Context, _ message.Client, name, token string
 	return message.Identity{Account: "printer-3f"}, nil
 }
 
-func (g *gateway) Certificate(context.Context, message.Client, string, []*x509.Certificate) (message.Identity, error) {
-	return message.Identity{}, errMechanism
+// Certificate knows the device by the common name of its certificate.
+func (g *gateway) Certificate(_ context.Context, _ message.Client, name string, chain []*x509.Certificate) (message.Identity, error) {
+	if cn := chain[0].Subject.CommonName; cn != "device" || name != "" && name != cn {
+		return message.Identity{}, message.Refuse(535, "5.7.8", "no account has this certificate")
+	}
+	return message.Identity{Account: "printer-3f"}, nil
 }
 
-func (g *gateway) Challenge(context.Context, message.Client, string) (Challenge, error) {
-	return nil, errMechanism
+// Challenge knows an exchange of one more step than the mechanism has.
+func (g *gateway) Challenge(_ context.Context, c message.Client, mechanism string) (Challenge, error) {
+	if c.Hello == "busy" {
+		return nil, message.Refuse(454, "4.7.0", "busy")
+	}
+	return &riddle{mechanism: mechanism}, nil
 }
 
-func (g *gateway) Trust(message.Client) (message.Identity, error) {
+// riddle asks one thing after another, and wants "canary-secret" for each.
+type riddle struct {
+	mechanism string
+	asked     int
+}
+
+func (r *riddle) Next(response []byte) (challenge []byte, done bool, err error) {
+	switch {
+	case r.asked == 0 && r.mechanism == "CRAM-MD5" && response == nil:
+	case string(response) == "trouble":
+		return []byte("who reads this?"), false, errors.New("secret store: permission denied")
+	case string(response) != "canary-secret":
+		return []byte("who reads this?"), false, errCredentials
+	}
+	r.asked++
+	return fmt.Appendf(nil, "question %d", r.asked), r.asked == 3, nil
+}
+
+func (r *riddle) Identity() message.Identity {
+	if r.asked < 3 {
+		panic("asked before it is known")
+	}
+	return message.Identity{Account: "printer-3f"}
+}
+
+// Trust knows a device that says so.
+func (g *gateway) Trust(c message.Client) (message.Identity, error) {
+	switch c.Hello {
+	case "trusted":
+		return message.Identity{Account: "scanner"}, nil
+	case "nobody":
+		return message.Identity{}, nil
+	}
 	return message.Identity{}, errNeedAuth
 }
 
-func (g *gateway) Left(message.Visit) {}
+func (g *gateway) Left(v message.Visit) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.visits = append(g.visits, v)
+}
 
 func (g *gateway) password(c message.Client, name, password string) (string, error) {
 	g.mu.Lock()
@@ -262,9 +309,31 @@ func (p *post) close(t testing.TB) {
 	if n := p.openSpools(); n != 0 {
 		t.Errorf("%d spools were neither accepted nor discarded", n)
 	}
+	connected := p.connected(t)
+	p.gateway.mu.Lock()
+	defer p.gateway.mu.Unlock()
+	if len(p.visits) != connected {
+		t.Errorf("of %d connections %d were told to the Gateway", connected, len(p.visits))
+	}
 	if strings.Contains(p.log.String(), "canary-secret") {
 		t.Error("the log shows a password")
 	}
+}
+
+// connected is how many clients have come, let in or not.
+func (p *post) connected(t testing.TB) (n int) {
+	families, err := p.metrics.Registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() == "postern_submission_connections_total" {
+			for _, m := range f.GetMetric() {
+				n += int(m.GetCounter().GetValue())
+			}
+		}
+	}
+	return n
 }
 
 // Keys are made once: RSA takes long.
