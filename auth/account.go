@@ -20,6 +20,13 @@ type Account struct {
 	// or sha-crypt, as printed by "postern hash". Without one nobody can log
 	// in to the account by password.
 	PasswordHash setting.Secret `yaml:"password_hash"`
+	// SCRAM is a credential for SCRAM-SHA-256 (RFC 5803), as printed by
+	// "postern hash --scram".
+	SCRAM setting.Secret `yaml:"scram"`
+	// CRAMSecret is the password in clear, for CRAM-MD5 and nothing else.
+	CRAMSecret setting.Secret `yaml:"cram_secret"`
+	// Certificates are those that log in to the account by EXTERNAL.
+	Certificates []CertificateName `yaml:"certificates"`
 	// Networks limits where the account may log in from; empty: anywhere.
 	Networks setting.Networks `yaml:"networks"`
 }
@@ -39,22 +46,30 @@ func (a Account) Check(bad func(key, format string, args ...any)) {
 			bad(element("aliases", i), "%v", err)
 		}
 	}
-	if a.PasswordHash.IsZero() {
+	checkSecret(a.PasswordHash, "password_hash", bad, func(text string) error { _, err := parseHash(text); return err })
+	checkSecret(a.SCRAM, "scram", bad, func(text string) error { _, err := parseSCRAM(text); return err })
+	checkSecret(a.CRAMSecret, "cram_secret", bad, checkPassword)
+}
+
+// checkSecret reports a secret that is set and cannot be read.
+func checkSecret(s setting.Secret, key string, bad func(key, format string, args ...any), read func(string) error) {
+	if s.IsZero() {
 		return
 	}
-	text, err := a.PasswordHash.Reveal()
+	text, err := s.Reveal()
 	if err == nil {
-		_, err = parseHash(text)
+		err = read(text)
 	}
 	if err != nil {
-		bad("password_hash", "%v", err)
+		bad(key, "%v", err)
 	}
 }
 
-// Check reports names and aliases that more than one account has, or one
-// account twice. Accounts are told apart in any letter case.
+// Check reports names, aliases and certificates that more than one account has,
+// or one account twice. Accounts are told apart in any letter case.
 func Check(accounts []Account, bad func(i int, key, format string, args ...any)) {
 	owner := make(map[string]string)
+	holder := make(map[CertificateName]string)
 	for i, a := range accounts {
 		claim := func(key, name string) {
 			if first, taken := owner[fold(name)]; taken {
@@ -68,6 +83,13 @@ func Check(accounts []Account, bad func(i int, key, format string, args ...any))
 		}
 		for j, alias := range a.Aliases {
 			claim(element("aliases", j), alias)
+		}
+		for j, c := range a.Certificates {
+			if first, taken := holder[c]; taken {
+				bad(i, element("certificates", j), "%s is already a certificate of account %q; a client that shows it must be one of them", c, first)
+				continue
+			}
+			holder[c] = a.Name
 		}
 	}
 }

@@ -1,7 +1,7 @@
 // Package auth answers: who is it? It holds the accounts and tells whether a
-// password belongs to one of them.
+// password, a certificate or an answer to a challenge belongs to one of them.
 //
-// A login takes these steps:
+// A login by password takes these steps:
 //
 //  1. The name, in any letter case, finds an account and its hash. A name that
 //     can never succeed from there (nobody's, without a hash, or of an account
@@ -59,13 +59,19 @@ type Accounts struct {
 	pool       *pool
 	good, bad  *cache
 	flights    singleflight.Group
-	log        *slog.Logger
+
+	certificates map[CertificateName]*account
+	scram        scramStandIns
+
+	log *slog.Logger
 }
 
 // account is an Account as it is looked up.
 type account struct {
 	name     string
 	secret   setting.Secret
+	scram    setting.Secret
+	cram     setting.Secret
 	networks setting.Networks
 	text     string // what secret held when hash was read from it
 	hash     hash
@@ -84,7 +90,9 @@ func New(cfg Config, accounts []Account, log *slog.Logger) (*Accounts, error) {
 		pool:       newPool(int64(cfg.Memory), cores()),
 		good:       newCache(goodLife, remembered),
 		bad:        newCache(badLife, remembered),
-		log:        log,
+
+		certificates: make(map[CertificateName]*account),
+		log:          log,
 	}
 	rand.Read(a.secret) // never fails (crypto/rand)
 	for i, entry := range accounts {
@@ -92,6 +100,7 @@ func New(cfg Config, accounts []Account, log *slog.Logger) (*Accounts, error) {
 			return nil, fmt.Errorf("accounts[%d].password_hash: %w", i, err)
 		}
 	}
+	a.scram = newSCRAMStandIns(accounts)
 	if len(a.standIns) == 0 {
 		blank, err := parseWithin(blankHash(), a.pool.size)
 		if err != nil {
@@ -117,11 +126,15 @@ func check(cfg Config, accounts []Account) error {
 	Check(accounts, func(i int, key, format string, args ...any) {
 		under(element("accounts", i))(key, format, args...)
 	})
+	CheckMechanisms(cfg, accounts, under("auth"))
 	return errors.Join(errs...)
 }
 
 func (a *Accounts) add(entry Account) error {
-	acc := &account{name: entry.Name, secret: entry.PasswordHash, networks: entry.Networks}
+	acc := &account{name: entry.Name, secret: entry.PasswordHash, scram: entry.SCRAM, cram: entry.CRAMSecret, networks: entry.Networks}
+	for _, c := range entry.Certificates {
+		a.certificates[c] = acc
+	}
 	if !entry.PasswordHash.IsZero() {
 		var err error
 		if acc.text, err = entry.PasswordHash.Reveal(); err != nil {
@@ -197,8 +210,7 @@ func (a *Accounts) candidate(name string, addr netip.Addr) (candidate, error) {
 		return candidate{account: acc.name}, err
 	}
 	c := candidate{name: name, text: text, hash: h}
-	// A link-local client's zone is an interface of ours, not part of its network.
-	if len(acc.networks) == 0 || acc.networks.Contain(addr.Unmap().WithZone("")) {
+	if acc.allows(addr) {
 		c.account = acc.name
 	}
 	return c, nil

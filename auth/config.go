@@ -20,7 +20,7 @@ type Config struct {
 // The mechanisms there is an answer to, and those offered unless others are
 // listed: the rest needs something that not every configuration has.
 var (
-	known   = []string{"PLAIN", "LOGIN", "XOAUTH2", "OAUTHBEARER"}
+	known   = []string{"PLAIN", "LOGIN", "XOAUTH2", "OAUTHBEARER", "EXTERNAL", scramName, cramName}
 	offered = []string{"PLAIN", "LOGIN"}
 )
 
@@ -45,5 +45,23 @@ func (c Config) Check(bad func(key, format string, args ...any)) {
 	}
 	if c.Memory < ownMemory {
 		bad("memory", `%s is too little: checking one password made by "postern hash" takes %s`, c.Memory, setting.Size(ownMemory))
+	}
+}
+
+// CheckMechanisms reports mechanisms by which no account could log in: a client
+// that finds one offered may try nothing else.
+func CheckMechanisms(c Config, accounts []Account, bad func(key, format string, args ...any)) {
+	for _, need := range []struct {
+		mechanism, key string
+		has            func(Account) bool
+	}{
+		{"EXTERNAL", "certificates", func(a Account) bool { return len(a.Certificates) > 0 }},
+		{scramName, "scram", func(a Account) bool { return !a.SCRAM.IsZero() }},
+		{cramName, "cram_secret", func(a Account) bool { return !a.CRAMSecret.IsZero() }},
+	} {
+		i := slices.Index(c.Mechanisms, need.mechanism)
+		if i >= 0 && !slices.ContainsFunc(accounts, need.has) {
+			bad(element("mechanisms", i), "%s is offered, but no account has %s, so clients would choose it in vain; take it away, or give one to an account", need.mechanism, need.key)
+		}
 	}
 }

@@ -13,6 +13,9 @@ import (
 // quick is the hash of "correct horse" (see hash_test.go).
 const quick = "$5$rounds=1000$0123456789abcdef$nR1521U8IXcSFtheYoCuDMlX/ICPi621L7rO.MJ27x2"
 
+// pencil is the credential of "pencil" in RFC 7677, section 3.
+const pencil = "SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU="
+
 func TestConfigCheck(t *testing.T) {
 	const mem = 256 << 20
 	for _, test := range []struct {
@@ -22,9 +25,9 @@ func TestConfigCheck(t *testing.T) {
 	}{
 		{"the default is good", auth.DefaultConfig(), nil},
 		{"no mechanism is reported", auth.Config{Memory: mem},
-			[]string{"mechanisms: is empty, so nobody could log in; known are PLAIN, LOGIN, XOAUTH2, OAUTHBEARER"}},
+			[]string{"mechanisms: is empty, so nobody could log in; known are PLAIN, LOGIN, XOAUTH2, OAUTHBEARER, EXTERNAL, SCRAM-SHA-256, CRAM-MD5"}},
 		{"an unknown mechanism is reported with those known", auth.Config{Mechanisms: []string{"PLAIN", "DIGEST-MD5"}, Memory: mem},
-			[]string{`mechanisms[1]: "DIGEST-MD5" is not known; known are PLAIN, LOGIN, XOAUTH2, OAUTHBEARER`}},
+			[]string{`mechanisms[1]: "DIGEST-MD5" is not known; known are PLAIN, LOGIN, XOAUTH2, OAUTHBEARER, EXTERNAL, SCRAM-SHA-256, CRAM-MD5`}},
 		{"a mechanism listed twice is reported", auth.Config{Mechanisms: []string{"LOGIN", "LOGIN"}, Memory: mem},
 			[]string{"mechanisms[1]: LOGIN is listed twice"}},
 		{"memory for less than one of our own hashes is reported", auth.Config{Mechanisms: []string{"LOGIN"}, Memory: 8 << 20},
@@ -60,6 +63,13 @@ func TestAccountCheck(t *testing.T) {
 		{"an empty alias is reported", auth.Account{Name: "a", Aliases: []string{"b", ""}}, "aliases[1]: is missing"},
 		{"a password in place of the hash is reported", auth.Account{Name: "a", PasswordHash: setting.Plain("hunter2")}, "password_hash: is not a password hash"},
 		{"a scheme not accepted is reported with those that are", auth.Account{Name: "a", PasswordHash: setting.Plain("$1$abc$def")}, "password_hash: is in no form that is accepted: argon2id"},
+		{"a SCRAM credential is enough", auth.Account{Name: "a", SCRAM: setting.Plain(pencil)}, ""},
+		{"a password in place of the SCRAM credential is reported", auth.Account{Name: "a", SCRAM: setting.Plain("hunter2")}, "scram: is not a SCRAM credential"},
+		{"a SCRAM credential cut short is reported", auth.Account{Name: "a", SCRAM: setting.Plain(pencil[:len(pencil)-4])}, "scram: is not a SCRAM credential"},
+		{"a SCRAM credential of another hash is reported", auth.Account{Name: "a", SCRAM: setting.Plain(strings.Replace(pencil, "256", "1", 1))}, "scram: is not a SCRAM credential"},
+		{"a SCRAM credential of too few rounds is reported", auth.Account{Name: "a", SCRAM: setting.Plain(strings.Replace(pencil, "4096", "1000", 1))}, "scram: has 1000 rounds"},
+		{"a CRAM secret is enough", auth.Account{Name: "a", CRAMSecret: setting.Plain("hunter2")}, ""},
+		{"a CRAM secret that is too long is reported", auth.Account{Name: "a", CRAMSecret: setting.Plain(strings.Repeat("x", 256))}, "cram_secret: the password is longer than 255 octets"},
 		{"a damaged hash is reported", auth.Account{Name: "a", PasswordHash: setting.Plain(quick[:50])}, "password_hash: is damaged"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -98,5 +108,43 @@ func TestNamesAreUniqueInAnyCase(t *testing.T) {
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got  %q\nwant %q", got, want)
+	}
+}
+
+func TestCertificatesAreOfOneAccount(t *testing.T) {
+	var got []string
+	auth.Check([]auth.Account{
+		{Name: "a", Certificates: []auth.CertificateName{"dns:a.example.com", "subject:CN=a"}},
+		{Name: "b", Certificates: []auth.CertificateName{"subject:CN=b", "dns:a.example.com"}},
+	}, func(i int, key, format string, args ...any) {
+		got = append(got, fmt.Sprintf("%d %s: ", i, key)+fmt.Sprintf(format, args...))
+	})
+	want := []string{`1 certificates[1]: dns:a.example.com is already a certificate of account "a"; a client that shows it must be one of them`}
+	if !slices.Equal(got, want) {
+		t.Errorf("got  %q\nwant %q", got, want)
+	}
+}
+
+func TestAMechanismNeedsAnAccount(t *testing.T) {
+	for mechanism, account := range map[string]auth.Account{
+		"SCRAM-SHA-256": {Name: "a", SCRAM: setting.Plain(pencil)},
+		"CRAM-MD5":      {Name: "a", CRAMSecret: setting.Plain("secret")},
+		"EXTERNAL":      {Name: "a", Certificates: []auth.CertificateName{"dns:a"}},
+		"LOGIN":         {Name: "a"},
+	} {
+		cfg := auth.Config{Mechanisms: []string{"PLAIN", mechanism}}
+		check := func(accounts ...auth.Account) (got []string) {
+			auth.CheckMechanisms(cfg, accounts, func(key, format string, args ...any) {
+				got = append(got, key+": "+fmt.Sprintf(format, args...))
+			})
+			return got
+		}
+		if got := check(auth.Account{Name: "b"}, account); len(got) != 0 {
+			t.Errorf("%s with an account for it: %q", mechanism, got)
+		}
+		got := check(auth.Account{Name: "b"})
+		if mechanism != "LOGIN" && (len(got) != 1 || !strings.HasPrefix(got[0], "mechanisms[1]: "+mechanism+" is offered, but no account has ")) || mechanism == "LOGIN" && len(got) != 0 {
+			t.Errorf("%s without an account for it: %q", mechanism, got)
+		}
 	}
 }

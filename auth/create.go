@@ -26,13 +26,8 @@ const maxPassword = 255
 
 // Hash makes the hash of a password that a person chose, in PHC form.
 func Hash(password string) (string, error) {
-	switch {
-	case password == "":
-		return "", errors.New("the password is empty")
-	case len(password) > maxPassword:
-		return "", fmt.Errorf("the password is longer than %d octets", maxPassword)
-	case strings.ContainsRune(password, 0):
-		return "", errors.New("the password holds a NUL, which cannot be sent with AUTH PLAIN (RFC 4616)")
+	if err := checkPassword(password); err != nil {
+		return "", err
 	}
 	hasher, err := argon2.New(argon2.WithVariantID(), argon2.WithM(ownKiB), argon2.WithT(ownPasses), argon2.WithP(ownLanes))
 	if err != nil {
@@ -43,6 +38,19 @@ func Hash(password string) (string, error) {
 		return "", fmt.Errorf("argon2id: %w", err)
 	}
 	return digest.Encode(), nil
+}
+
+// checkPassword refuses what cannot be a password.
+func checkPassword(password string) error {
+	switch {
+	case password == "":
+		return errors.New("the password is empty")
+	case len(password) > maxPassword:
+		return fmt.Errorf("the password is longer than %d octets", maxPassword)
+	case strings.ContainsRune(password, 0):
+		return errors.New("the password holds a NUL, which cannot be sent with AUTH PLAIN (RFC 4616)")
+	}
+	return nil
 }
 
 // The 31 lower-case letters and digits that no display or printout makes look

@@ -29,17 +29,19 @@ func (g gateway) Password(ctx context.Context, c message.Client, name, password 
 
 var errMechanism = message.Refuse(504, "5.5.4", "this mechanism is not offered")
 
-// Bearer, Certificate and Challenge are not offered.
+// Bearer is not offered.
 func (g gateway) Bearer(context.Context, message.Client, string, string) (message.Identity, error) {
 	return message.Identity{}, errMechanism
 }
 
-func (g gateway) Certificate(context.Context, message.Client, string, []*x509.Certificate) (message.Identity, error) {
-	return message.Identity{}, errMechanism
+// Certificate tells which account has the client's certificate.
+func (g gateway) Certificate(_ context.Context, c message.Client, name string, chain []*x509.Certificate) (message.Identity, error) {
+	return g.stations.Load().accounts.Certificate(chain, name, c.Address.Addr())
 }
 
-func (g gateway) Challenge(context.Context, message.Client, string) (submission.Challenge, error) {
-	return nil, errMechanism
+// Challenge lets the client prove which account it is in several steps.
+func (g gateway) Challenge(_ context.Context, c message.Client, mechanism string) (submission.Challenge, error) {
+	return g.stations.Load().accounts.Challenge(mechanism, c.Address.Addr())
 }
 
 // Trust knows no device by its address.

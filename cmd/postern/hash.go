@@ -14,11 +14,12 @@ import (
 )
 
 type hashCmd struct {
-	Generate bool `help:"Make up a password for a device, and print it with its hash."`
+	Generate bool `xor:"what" help:"Make up a password for a device, and print it with its hash."`
+	SCRAM    bool `name:"scram" xor:"what" help:"Print the value for scram, which SCRAM-SHA-256 needs."`
 }
 
 // Run reads a password from a prompt, or from the first line of standard
-// input, and prints the value for password_hash.
+// input, and prints the value for password_hash or scram.
 func (h hashCmd) Run(std streams) error {
 	if h.Generate {
 		password, hash, err := auth.Generate()
@@ -32,7 +33,11 @@ func (h hashCmd) Run(std streams) error {
 	if err != nil {
 		return err
 	}
-	hash, err := auth.Hash(password)
+	digest := auth.Hash
+	if h.SCRAM {
+		digest = auth.SCRAM
+	}
+	hash, err := digest(password)
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 
 	"gopkg.in/yaml.v3"
 
+	"postern/auth"
 	"postern/relay/message"
 	"postern/relay/setting"
 )
@@ -23,6 +24,8 @@ var words = map[reflect.Type]struct{ one, many string }{
 	reflect.TypeFor[setting.Secret]():   {"a secret, written as itself, ${env:NAME}, file:/path or ${credential:NAME}", ""},
 	reflect.TypeFor[message.Pattern]():  {"an address, @domain, @*.domain or *", `addresses such as [scan@example.com, "@example.com"]`},
 	reflect.TypeFor[Level]():            {"debug, info, warn or error", ""},
+
+	reflect.TypeFor[auth.CertificateName](): {"a certificate such as dns:printer.example.com", `certificates such as ["dns:printer.example.com"]`},
 }
 
 const noAnchors = "anchors, aliases and tags (& * !) are not supported; write the value itself, in quotes if it begins with one of them"

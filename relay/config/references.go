@@ -1,6 +1,7 @@
 package config
 
 import (
+	"slices"
 	"strings"
 
 	"postern/auth"
@@ -80,6 +81,12 @@ func (f *file) accounts(c *Config) {
 	auth.Check(owners, func(i int, key, format string, args ...any) {
 		f.finding(join(item("accounts", i), key), format, args...)
 	})
+	auth.CheckMechanisms(c.Auth, owners, func(key, format string, args ...any) {
+		f.finding(join("auth", key), format, args...)
+	})
+	if i := slices.Index(c.Auth.Mechanisms, "EXTERNAL"); i >= 0 && c.TLS.ClientCA == "" {
+		f.finding(join("auth", item("mechanisms", i)), "EXTERNAL is offered, but clients are asked for no certificate; name who issues them in tls.client_ca")
+	}
 	for i, a := range c.Accounts {
 		f.defaultFrom(item("accounts", i), a)
 	}

@@ -3,6 +3,7 @@ package submission
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"maps"
 	"net"
@@ -111,7 +112,7 @@ func (t TLS) authorities() (*x509.CertPool, error) {
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(text) {
-		return nil, fmt.Errorf("%s holds no certificate in PEM form", t.ClientCA)
+		return nil, errors.New("the file holds no certificate in PEM form; name the one with the authorities that issue the devices' certificates")
 	}
 	return pool, nil
 }
