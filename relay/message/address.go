@@ -116,6 +116,12 @@ func (a Address) String() string {
 // IsNull tells whether a is the null sender.
 func (a Address) IsNull() bool { return a == Address{} }
 
+// EqualFold tells whether a and b are the same mailbox to those who write
+// addresses down: in any letter case of ASCII, as in a [Pattern].
+func (a Address) EqualFold(b Address) bool {
+	return equalFold(a.Local, b.Local) && equalFold(a.Domain, b.Domain)
+}
+
 // IsASCII tells whether a can travel without SMTPUTF8.
 func (a Address) IsASCII() bool { return isASCII(a.Local) && isASCII(a.Domain) }
 
