@@ -10,9 +10,9 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 # Programs the end-to-end tests drive (gcc is for the race detector), and the
 # Debian packages that have them and what they load: SASL PLAIN, TLS for swaks.
-PROGRAMS := postfix saslpasswd2 swaks msmtp curl python3 gcc
+PROGRAMS := postfix saslpasswd2 swaks msmtp curl python3 gcc slapd
 PACKAGES := postfix sasl2-bin libsasl2-modules libsasl2-modules-db swaks libnet-ssleay-perl \
-            msmtp curl python3 gcc libc6-dev
+            msmtp curl python3 gcc libc6-dev slapd
 
 .PHONY: all build test test-short e2e fuzz lint run tools clean
 .DEFAULT_GOAL := build
@@ -56,6 +56,7 @@ tools: ## what the end-to-end tests drive
 		echo "installing for the end-to-end tests:$$missing"; \
 		export DEBIAN_FRONTEND=noninteractive; \
 		echo "postfix postfix/main_mailer_type select No configuration" | debconf-set-selections; \
+		echo "slapd slapd/no_configuration boolean true" | debconf-set-selections; \
 		apt-get update -q && apt-get install -y -q --no-install-recommends $(PACKAGES); \
 	else \
 		echo "*** missing:$$missing"; \

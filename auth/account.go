@@ -27,6 +27,8 @@ type Account struct {
 	CRAMSecret setting.Secret `yaml:"cram_secret"`
 	// Certificates are those that log in to the account by EXTERNAL.
 	Certificates []CertificateName `yaml:"certificates"`
+	// Directory has the password checked by the directories, under Name.
+	Directory bool `yaml:"directory"`
 	// Networks limits where the account may log in from; empty: anywhere.
 	Networks setting.Networks `yaml:"networks"`
 }
@@ -45,6 +47,9 @@ func (a Account) Check(bad func(key, format string, args ...any)) {
 		if err := checkName(alias); err != nil {
 			bad(element("aliases", i), "%v", err)
 		}
+	}
+	if a.Directory && !a.PasswordHash.IsZero() {
+		bad("directory", "the account has a password_hash as well; keep one of the two, so that one password counts")
 	}
 	checkSecret(a.PasswordHash, "password_hash", bad, func(text string) error { _, err := parseHash(text); return err })
 	checkSecret(a.SCRAM, "scram", bad, func(text string) error { _, err := parseSCRAM(text); return err })

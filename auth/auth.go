@@ -6,15 +6,16 @@
 //  1. The name, in any letter case, finds an account and its hash. A name that
 //     can never succeed from there (nobody's, without a hash, or of an account
 //     whose networks do not hold the client) goes through all the other steps
-//     too, so that neither the reply nor the time tells that it cannot.
+//     too, so that neither the reply nor the time tells that it cannot. Where
+//     there are directories, they are asked for names that no account has.
 //  2. A login that succeeded in the last five minutes succeeds at once; one
 //     that failed in the last five seconds fails at once. Devices log in for
 //     each message, and some repeat a wrong password without pause.
 //  3. The same login tried several times at once is checked once.
 //  4. The password is compared with the hash when the pool, bounded by memory
-//     and by CPUs, has room.
+//     and by CPUs, has room; or a directory says whether it is right.
 //
-// It is left to others to speak SASL (relay/submission), to say what an account
+// It is left to others to speak LDAP (auth/directory) and SASL (relay/submission), to say what an account
 // may do (policy), and to shut out who guesses. Replies: 535 5.7.8 says that
 // the login is wrong, 454 4.7.0 that it could not be checked, which is our trouble
 // and never the client's fault.
@@ -34,6 +35,7 @@ import (
 
 	"golang.org/x/sync/singleflight"
 
+	"postern/auth/directory"
 	"postern/relay/message"
 	"postern/relay/setting"
 )
@@ -62,19 +64,21 @@ type Accounts struct {
 
 	certificates map[CertificateName]*account
 	scram        scramStandIns
+	directories  *directory.Set
 
 	log *slog.Logger
 }
 
 // account is an Account as it is looked up.
 type account struct {
-	name     string
-	secret   setting.Secret
-	scram    setting.Secret
-	cram     setting.Secret
-	networks setting.Networks
-	text     string // what secret held when hash was read from it
-	hash     hash
+	name      string
+	directory bool // which knows its password
+	secret    setting.Secret
+	scram     setting.Secret
+	cram      setting.Secret
+	networks  setting.Networks
+	text      string // what secret held when hash was read from it
+	hash      hash
 }
 
 // New makes the accounts ready. It refuses whatever the Check functions
@@ -93,6 +97,10 @@ func New(cfg Config, accounts []Account, log *slog.Logger) (*Accounts, error) {
 
 		certificates: make(map[CertificateName]*account),
 		log:          log,
+	}
+	var err error
+	if a.directories, err = directory.New(cfg.Directories, log); err != nil {
+		return nil, fmt.Errorf("auth.%w", err)
 	}
 	rand.Read(a.secret) // never fails (crypto/rand)
 	for i, entry := range accounts {
@@ -127,11 +135,14 @@ func check(cfg Config, accounts []Account) error {
 		under(element("accounts", i))(key, format, args...)
 	})
 	CheckMechanisms(cfg, accounts, under("auth"))
+	CheckDirectories(cfg, accounts, func(path, format string, args ...any) {
+		errs = append(errs, fmt.Errorf("%s: %s", path, fmt.Sprintf(format, args...)))
+	})
 	return errors.Join(errs...)
 }
 
 func (a *Accounts) add(entry Account) error {
-	acc := &account{name: entry.Name, secret: entry.PasswordHash, scram: entry.SCRAM, cram: entry.CRAMSecret, networks: entry.Networks}
+	acc := &account{name: entry.Name, directory: entry.Directory, secret: entry.PasswordHash, scram: entry.SCRAM, cram: entry.CRAMSecret, networks: entry.Networks}
 	for _, c := range entry.Certificates {
 		a.certificates[c] = acc
 	}
@@ -154,35 +165,38 @@ func (a *Accounts) add(entry Account) error {
 // Mechanisms are the names of the SASL mechanisms offered, in order.
 func (a *Accounts) Mechanisms() []string { return slices.Clone(a.mechanisms) }
 
-// Password tells which account name and password, given from addr, belong to:
-// its Name as configured. Errors are [*message.Reply]: 535 when there is none
-// or it may not log in from addr, 454 when that could not be found out before
-// ctx ended or the pool had room.
-func (a *Accounts) Password(ctx context.Context, name, password string, addr netip.Addr) (string, error) {
+// Password tells who name and password, given from addr, belong to; Account is
+// the account's Name as configured. Errors are [*message.Reply]: 535 when
+// there is nobody or they may not log in from addr, 454 when that could not be
+// found out before ctx ended or the pool had room, or as a directory is away.
+func (a *Accounts) Password(ctx context.Context, name, password string, addr netip.Addr) (message.Identity, error) {
+	nobody := message.Identity{}
 	// What no account can have is refused at once, whatever the name is.
 	if password == "" || len(password) > maxPassword {
-		return "", wrong()
+		return nobody, wrong()
 	}
-	c, err := a.candidate(fold(name), addr)
+	c, err := a.candidate(name, addr)
 	if err != nil {
 		a.log.Error("password hash cannot be read", "account", c.account, "error", err)
-		return "", message.Refuse(454, "4.7.0", "The login cannot be checked at the moment, try again later")
+		return nobody, unchecked()
 	}
-	k := a.key(c.name, c.account, c.text, password)
-	if a.good.has(k) {
-		return c.account, nil
+	k := a.key(append([]string{c.name, c.account, c.text, password}, c.directories...)...)
+	if who, ok := a.good.get(k); ok {
+		return who, nil
 	}
-	if a.bad.has(k) {
-		return "", wrong()
+	if _, ok := a.bad.get(k); ok {
+		return nobody, wrong()
 	}
-	match, err := a.compare(ctx, k, c, password)
+	who, match, err := a.compare(ctx, k, c, password)
 	switch {
+	case err != nil && c.directories != nil:
+		return nobody, unchecked()
 	case err != nil:
-		return "", message.Refuse(454, "4.7.0", "Too many logins are being checked, try again in a minute")
+		return nobody, message.Refuse(454, "4.7.0", "Too many logins are being checked, try again in a minute")
 	case !match:
-		return "", wrong()
+		return nobody, wrong()
 	}
-	return c.account, nil
+	return who, nil
 }
 
 // wrong is the one reply to every login that is not ours to grant.
@@ -190,18 +204,33 @@ func wrong() error {
 	return message.Refuse(535, "5.7.8", "User name or password is wrong, or not valid from this address")
 }
 
-// A candidate is who a login may turn out to be.
-type candidate struct {
-	name    string // folded, as it was given
-	account string // "" when the login fails whatever the password is
-	text    string // the hash as configured; "" with a stand-in
-	hash    hash
+// unchecked says that it is our trouble.
+func unchecked() error {
+	return message.Refuse(454, "4.7.0", "The login cannot be checked at the moment, try again later")
 }
 
-// candidate finds the hash to compare with. The error is about the hash of
-// the account it names.
-func (a *Accounts) candidate(name string, addr netip.Addr) (candidate, error) {
+// A candidate is who a login may turn out to be.
+type candidate struct {
+	name    string // folded, as it was given; for directories, as they are asked
+	account string // "" when the login fails whatever the password is, or a directory says whose it is
+	text    string // the hash as configured; "" with a stand-in
+	hash    hash
+	// directories that are asked instead of comparing with the hash are those
+	// which give the rights of these accounts.
+	directories []string
+}
+
+// candidate finds the hash to compare with, or the directories to ask. The
+// error is about the hash of the account it names.
+func (a *Accounts) candidate(given string, addr netip.Addr) (candidate, error) {
+	name := fold(given)
 	acc := a.byName[name]
+	if known := a.known(addr); acc == nil && len(known) > 0 {
+		return candidate{name: given, directories: known}, nil
+	}
+	if acc != nil && acc.directory && acc.allows(addr) {
+		return candidate{name: acc.name, account: acc.name, directories: a.directories.Accounts()}, nil
+	}
 	if acc == nil || acc.secret.IsZero() {
 		return candidate{name: name, hash: a.standIn(name)}, nil
 	}
@@ -214,6 +243,12 @@ func (a *Accounts) candidate(name string, addr netip.Addr) (candidate, error) {
 		c.account = acc.name
 	}
 	return c, nil
+}
+
+// allows tells whether the account may be used from addr. A link-local
+// client's zone is an interface of ours, not part of its network.
+func (acc *account) allows(addr netip.Addr) bool {
+	return len(acc.networks) == 0 || acc.networks.Contain(addr.Unmap().WithZone(""))
 }
 
 // current reads the hash again, as it may stand in a file that has changed.

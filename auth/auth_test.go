@@ -88,8 +88,8 @@ func TestPassword(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			for range 2 { // the second is answered from memory
 				got, err := a.Password(t.Context(), test.user, test.password, netip.MustParseAddr(test.from))
-				if got != test.want {
-					t.Errorf("got %q, %v; want %q", got, err, test.want)
+				if got.Account != test.want {
+					t.Errorf("got %q, %v; want %q", got.Account, err, test.want)
 				}
 				const refused = "535 5.7.8 User name or password is wrong, or not valid from this address"
 				if test.want == "" && err.Error() != refused {

@@ -4,6 +4,8 @@ import (
 	"crypto/sha256"
 	"sync"
 	"time"
+
+	"postern/relay/message"
 )
 
 // A key stands for one login: who, with which password, against which hash. It
@@ -12,40 +14,46 @@ import (
 // so that looking it up takes a time that tells nothing.
 type key [sha256.Size]byte
 
-// A cache remembers keys for a fixed time, the newest of them when there are
-// too many. All live equally long, so the oldest is always the next to go.
+// A cache remembers for a fixed time who keys stand for, the newest of them
+// when there are too many. All live equally long, so the oldest is always the
+// next to go.
 type cache struct {
 	life time.Duration
 	max  int
 
 	mu    sync.Mutex
-	until map[key]time.Time
+	known map[key]memory
 	order []key // oldest first
 }
 
-func newCache(life time.Duration, max int) *cache {
-	return &cache{life: life, max: max, until: make(map[key]time.Time)}
+type memory struct {
+	who   message.Identity
+	until time.Time
 }
 
-func (c *cache) has(k key) bool {
+func newCache(life time.Duration, max int) *cache {
+	return &cache{life: life, max: max, known: make(map[key]memory)}
+}
+
+func (c *cache) get(k key) (message.Identity, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	until, ok := c.until[k]
-	return ok && time.Now().Before(until)
+	m, ok := c.known[k]
+	return m.who, ok && time.Now().Before(m.until)
 }
 
 // add remembers k. One that is remembered already does not live longer for it.
-func (c *cache) add(k key) {
+func (c *cache) add(k key, who message.Identity) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := time.Now()
-	if until, ok := c.until[k]; ok && now.Before(until) {
+	if m, ok := c.known[k]; ok && now.Before(m.until) {
 		return
 	}
-	for len(c.order) > 0 && (len(c.order) >= c.max || !now.Before(c.until[c.order[0]])) {
-		delete(c.until, c.order[0])
+	for len(c.order) > 0 && (len(c.order) >= c.max || !now.Before(c.known[c.order[0]].until)) {
+		delete(c.known, c.order[0])
 		c.order = c.order[1:]
 	}
-	c.until[k] = now.Add(c.life)
+	c.known[k] = memory{who, now.Add(c.life)}
 	c.order = append(c.order, k)
 }

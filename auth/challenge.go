@@ -41,16 +41,10 @@ func (a *Accounts) admits(name string, addr netip.Addr) *account {
 	return nil
 }
 
-// allows tells whether the account may be used from addr. A link-local
-// client's zone is an interface of ours, not part of its network.
-func (acc *account) allows(addr netip.Addr) bool {
-	return len(acc.networks) == 0 || acc.networks.Contain(addr.Unmap().WithZone(""))
-}
-
 // unreadable logs why a secret cannot be had, and is the reply to it.
 func (a *Accounts) unreadable(key string, err error) error {
 	a.log.Error(key+" cannot be read", "error", err)
-	return message.Refuse(454, "4.7.0", "The login cannot be checked at the moment, try again later")
+	return unchecked()
 }
 
 // malformed is the reply to what is no message of the mechanism.

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"postern/auth/directory"
 	"postern/relay/setting"
 )
 
@@ -15,6 +16,8 @@ type Config struct {
 	// Memory bounds what password verifications may take together; further
 	// ones wait, then are told 454. Default 256 MiB.
 	Memory setting.Size `yaml:"memory"`
+	// Directories know the people that no account is named after.
+	Directories []directory.Config `yaml:"directories"`
 }
 
 // The mechanisms there is an answer to, and those offered unless others are

@@ -21,10 +21,9 @@ type gateway struct{ *Relay }
 // Connect lets everybody in.
 func (g gateway) Connect(message.Client) error { return nil }
 
-// Password tells which account the client is.
+// Password tells who the client is.
 func (g gateway) Password(ctx context.Context, c message.Client, name, password string) (message.Identity, error) {
-	account, err := g.stations.Load().accounts.Password(ctx, name, password, c.Address.Addr())
-	return message.Identity{Account: account}, err
+	return g.stations.Load().accounts.Password(ctx, name, password, c.Address.Addr())
 }
 
 var errMechanism = message.Refuse(504, "5.5.4", "this mechanism is not offered")

@@ -185,6 +185,7 @@ func (r *Relay) drain() {
 	defer time.AfterFunc(DrainTime+recordTime, r.stopAll).Stop()
 	r.sending.Wait()
 	r.stations.Load().upstreams.Close()
+	r.stations.Load().accounts.Close()
 	r.log.Info("stopped")
 }
 
@@ -229,6 +230,7 @@ func (r *Relay) reload(path string) error {
 	r.adopt(s)
 	r.lanes.start(r, s)
 	before.upstreams.Retire(s.upstreams)
+	before.accounts.Close()
 	if err := r.reroute(r.cut, s); err != nil {
 		r.log.Error("waiting mail keeps its old routes until the next reload", "error", err)
 	}

@@ -12,9 +12,9 @@ import (
 
 const examplePath = "../../config.example.yaml"
 
-// commented is a key that is commented out: "#key:", or "#  key:" below such a
-// key. Prose has one space behind the #.
-var commented = regexp.MustCompile(`(?m)^( *)#((?:  )*[a-z_]+:)`)
+// commented is a key that is commented out: "#key:", or "#  key:" or "#  - key:"
+// below such a key. Prose has one space behind the #.
+var commented = regexp.MustCompile(`(?m)^( *)#((?:  )*(?:- )?[a-z_]+:)`)
 
 // readExample is the example with every commented key switched on.
 func readExample(t *testing.T) (*Config, *file) {
@@ -100,7 +100,15 @@ func TestExampleShowsTheDefaults(t *testing.T) {
 		{"tls.min_version", c.TLS.MinVersion, d.TLS.MinVersion},
 		{"headers.hide_client", c.Headers.HideClient, d.Headers.HideClient},
 		{"queue", c.Queue, d.Queue},
-		{"auth", c.Auth, d.Auth},
+		{"auth.mechanisms", c.Auth.Mechanisms, d.Auth.Mechanisms},
+		{"auth.memory", c.Auth.Memory, d.Auth.Memory},
+		{"auth.directories start_tls", c.Auth.Directories[0].StartTLS, false},
+		{"auth.directories filter", c.Auth.Directories[0].Filter, "(&(objectClass=person)(uid=%u))"},
+		{"auth.directories mail_attributes", c.Auth.Directories[0].MailAttributes, []string{"mail", "proxyAddresses"}},
+		{"auth.directories timeout", c.Auth.Directories[0].Timeout, setting.Duration(10 * time.Second)},
+		{"auth.directories connections", c.Auth.Directories[0].Connections, 4},
+		{"accounts directory", c.Accounts[0].Auth.Directory, false},
+		{"accounts own_addresses", c.Accounts[0].Policy.OwnAddresses, false},
 		{"log", c.Log, d.Log},
 		{"accounts null_sender", c.Accounts[0].Policy.NullSender, false},
 		{"upstreams tls", c.Upstreams[0].Upstream.TLS, "starttls"},

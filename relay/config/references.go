@@ -87,6 +87,7 @@ func (f *file) accounts(c *Config) {
 	if i := slices.Index(c.Auth.Mechanisms, "EXTERNAL"); i >= 0 && c.TLS.ClientCA == "" {
 		f.finding(join("auth", item("mechanisms", i)), "EXTERNAL is offered, but clients are asked for no certificate; name who issues them in tls.client_ca")
 	}
+	auth.CheckDirectories(c.Auth, owners, f.finding)
 	for i, a := range c.Accounts {
 		f.defaultFrom(item("accounts", i), a)
 	}
