@@ -30,6 +30,9 @@ type Account struct {
 	// Senders are the addresses the account may send as: the envelope sender
 	// and every address in From and Sender. Empty: none.
 	Senders message.Patterns `yaml:"senders"`
+	// OwnAddresses lets everybody who logs in to it also send as the addresses
+	// that a directory says are theirs.
+	OwnAddresses bool `yaml:"own_addresses"`
 	// Recipients are the addresses it may send to; empty: all.
 	Recipients message.Patterns `yaml:"recipients"`
 	// NullSender lets it use MAIL FROM:<>.
@@ -40,7 +43,7 @@ type Account struct {
 
 // Check reports an account that could send nothing.
 func (a Account) Check(bad func(key, format string, args ...any)) {
-	if len(a.Senders) == 0 {
+	if len(a.Senders) == 0 && !a.OwnAddresses {
 		bad("senders", "it is missing, so the account could send nothing; list what may stand in From, such as scan@example.com or @example.com")
 	}
 }

@@ -19,6 +19,7 @@ func TestConfigCheck(t *testing.T) {
 		{"no limits", policy.Limits{}, nil},
 		{"a negative number of recipients", policy.Limits{RecipientsPerMessage: -1}, []string{"recipients_per_message"}},
 		{"an account with senders", policy.Account{Senders: patterns(t, "@example.com")}, nil},
+		{"an account whose people send as themselves", policy.Account{OwnAddresses: true}, nil},
 		{"an account that could send nothing", policy.Account{NullSender: true}, []string{"senders"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -1,6 +1,10 @@
 package policy
 
-import "postern/relay/message"
+import (
+	"slices"
+
+	"postern/relay/message"
+)
 
 // Policy judges by one configuration. It never changes and is safe for
 // concurrent use.
@@ -33,8 +37,8 @@ func (p *Policy) Sender(c message.Client, from message.Address) error {
 	case from.IsNull() && !account.NullSender:
 		return refuse("null_sender", 550, "5.7.1", "account %s may not use the null sender <>; use one of its senders: %s",
 			brief(c.Account), some(account.Senders))
-	case !from.IsNull() && !account.Senders.Match(from):
-		return mayNotSendAs("sender", c.Account, from, "as the envelope sender", account.Senders)
+	case !from.IsNull() && !account.mayBe(c, from):
+		return mayNotSendAs("sender", c, from, "as the envelope sender", account)
 	}
 	return nil
 }
@@ -85,8 +89,8 @@ func (p *Policy) Message(m *message.Message) error {
 			return err
 		}
 		for _, a := range found {
-			if !account.Senders.Match(a) {
-				return mayNotSendAs("from", m.Client.Account, a, "in the "+name+" field", account.Senders)
+			if !account.mayBe(m.Client, a) {
+				return mayNotSendAs("from", m.Client, a, "in the "+name+" field", account)
 			}
 		}
 		if name == "From" {
@@ -94,6 +98,11 @@ func (p *Policy) Message(m *message.Message) error {
 		}
 	}
 	return checkAuthors(m.Header, authors)
+}
+
+// mayBe tells whether c, who logged in to the account, may send as a.
+func (a Account) mayBe(c message.Client, address message.Address) bool {
+	return a.Senders.Match(address) || a.OwnAddresses && slices.ContainsFunc(c.Addresses, address.EqualFold)
 }
 
 // mailboxes are the addresses of every field of that name.

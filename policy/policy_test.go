@@ -92,6 +92,38 @@ func TestSender(t *testing.T) {
 	}
 }
 
+// People of a directory send as themselves where the account says so.
+func TestOwnAddresses(t *testing.T) {
+	p := policy.New(policy.Config{}, map[string]policy.Account{
+		"staff":  {Senders: patterns(t, "office@example.com"), OwnAddresses: true},
+		"people": {OwnAddresses: true},
+		"guests": {Senders: patterns(t, "office@example.com")},
+	})
+	own := []message.Address{address(t, "jdoe@example.com"), address(t, "John.Doe@example.com")}
+	for _, tt := range []struct{ name, account, from, reply string }{
+		{"an own address", "staff", "jdoe@example.com", ""},
+		{"another, in another letter case", "staff", "JOHN.doe@EXAMPLE.com", ""},
+		{"a sender of the account", "staff", "office@example.com", ""},
+		{"somebody else's", "staff", "boss@example.com", "550 5.7.1 jdoe, by account staff, may not send as <boss@example.com> @; allowed: jdoe@example.com, John.Doe@example.com, office@example.com"},
+		{"an own address where there are no senders", "people", "jdoe@example.com", ""},
+		{"an own address where they do not count", "guests", "jdoe@example.com", "550 5.7.1 jdoe, by account guests, may not send as <jdoe@example.com> @; allowed: office@example.com"},
+	} {
+		c := message.Client{Identity: message.Identity{Account: tt.account, User: "jdoe", Addresses: own}}
+		expect := func(t *testing.T, err error, rule, where string) {
+			if tt.reply == "" {
+				rule = ""
+			}
+			check(t, err, rule, strings.Replace(tt.reply, "@;", where+";", 1))
+		}
+		t.Run(tt.name, func(t *testing.T) {
+			expect(t, p.Sender(c, address(t, tt.from)), "sender", "as the envelope sender")
+			expect(t, p.Message(&message.Message{Client: c, Header: with(t, "From: "+tt.from+"\r\n").Header}), "from", "in the From field")
+		})
+	}
+	stranger := message.Client{Identity: message.Identity{Account: "people"}}
+	check(t, p.Sender(stranger, address(t, "jdoe@example.com")), "sender", "550 5.7.1 account people may not send as <jdoe@example.com> as the envelope sender; allowed: nothing")
+}
+
 func TestRecipient(t *testing.T) {
 	for _, tt := range []struct {
 		name, account string

@@ -28,9 +28,20 @@ func unknownAccount(rule, account string) error {
 	return refuse(rule, 550, "5.7.1", "there is no account %s any more; log in again", brief(account))
 }
 
-func mayNotSendAs(rule, account string, a message.Address, where string, allowed message.Patterns) error {
-	return refuse(rule, 550, "5.7.1", "account %s may not send as <%s> %s; allowed: %s",
-		brief(account), brief(a.String()), where, some(allowed))
+func mayNotSendAs(rule string, c message.Client, a message.Address, where string, account Account) error {
+	allowed := some(account.Senders)
+	if account.OwnAddresses {
+		allowed = some(account.Senders, c.Addresses...)
+	}
+	return refuse(rule, 550, "5.7.1", "%s may not send as <%s> %s; allowed: %s", whom(c), brief(a.String()), where, allowed)
+}
+
+// whom names who logged in.
+func whom(c message.Client) string {
+	if c.User == "" {
+		return "account " + brief(c.Account)
+	}
+	return fmt.Sprintf("%s, by account %s,", brief(c.User), brief(c.Account))
 }
 
 // A refusal shows this much of an address or name, in octets, and of a list of
@@ -58,13 +69,20 @@ func brief(s string) string {
 	return b.String()
 }
 
-// some lists the first few patterns and counts the others.
-func some(patterns message.Patterns) string {
+// some lists the first few patterns and own addresses and counts the others.
+func some(patterns message.Patterns, own ...message.Address) string {
+	var all []string
+	for _, a := range own {
+		all = append(all, a.String())
+	}
+	for _, p := range patterns {
+		all = append(all, p.String())
+	}
 	var b strings.Builder
-	for i, p := range patterns {
-		text := brief(p.String())
+	for i, text := range all {
+		text = brief(text)
 		if i == maxPatterns || b.Len()+len(text) > maxList {
-			fmt.Fprintf(&b, " and %d more", len(patterns)-i)
+			fmt.Fprintf(&b, " and %d more", len(all)-i)
 			return b.String()
 		}
 		if i > 0 {

@@ -15,8 +15,12 @@ import (
 func (r *Relay) accepted(m *message.Message) {
 	r.metrics.MessageBytes.Observe(float64(m.Size()))
 	r.metrics.Accepted(m.Client.Account, time.Now())
-	r.log.Info("accepted", "id", m.ID, "account", m.Client.Account, "from", m.From.String(), "to", addresses(m.To),
-		"size", m.Size(), "message_id", m.Header.Get("Message-ID"), "client", m.Client.Address.Addr().String(), "changes", rules(m.Changes))
+	attrs := []any{"id", m.ID, "account", m.Client.Account, "from", m.From.String(), "to", addresses(m.To),
+		"size", m.Size(), "message_id", m.Header.Get("Message-ID"), "client", m.Client.Address.Addr().String(), "changes", rules(m.Changes)}
+	if m.Client.User != "" {
+		attrs = append(attrs, "user", m.Client.User)
+	}
+	r.log.Info("accepted", attrs...)
 }
 
 func (r *Relay) record(settled []queue.Settled) {

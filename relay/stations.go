@@ -35,6 +35,7 @@ func (r *Relay) build(cfg *config.Config, before *upstream.Set) (*stations, erro
 	for _, a := range cfg.Accounts {
 		accounts = append(accounts, a.Auth)
 		policies[a.Auth.Name] = a.Policy
+		a.Rewrite.OwnAddresses = a.Policy.OwnAddresses
 		rewriting[a.Auth.Name] = a.Rewrite
 		routing[a.Auth.Name] = a.Upstream
 	}

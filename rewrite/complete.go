@@ -13,19 +13,21 @@ type Rewrite struct {
 	remove      []string
 	hideClient  bool
 	defaultFrom map[string]string // by account; as a From value
+	own         map[string]bool   // accounts whose people send as themselves
 	hostname    string
 }
 
 // New makes a Rewrite for the gateway of that name. The key of accounts is
 // the account's Name.
 func New(cfg Config, accounts map[string]Account, hostname string) (*Rewrite, error) {
-	r := &Rewrite{remove: cfg.Remove, hideClient: cfg.HideClient, defaultFrom: map[string]string{}, hostname: hostname}
+	r := &Rewrite{remove: cfg.Remove, hideClient: cfg.HideClient, defaultFrom: map[string]string{}, own: map[string]bool{}, hostname: hostname}
 	for name, account := range accounts {
 		from, err := account.from()
 		if err != nil {
 			return nil, fmt.Errorf("account %s: default_from %q: %w", name, account.DefaultFrom, err)
 		}
 		r.defaultFrom[name] = from
+		r.own[name] = account.OwnAddresses
 	}
 	return r, nil
 }
@@ -71,10 +73,14 @@ func (r *Rewrite) strip(e *edit) {
 	}
 }
 
-// completeFrom gives a message without From the account's default_from, else
-// its envelope sender.
+// completeFrom gives a message without From the first own address of who sends
+// it, where such are allowed, else the account's default_from, else its
+// envelope sender.
 func (r *Rewrite) completeFrom(e *edit, m *message.Message) error {
 	value := r.defaultFrom[m.Client.Account]
+	if r.own[m.Client.Account] && len(m.Client.Addresses) > 0 {
+		value = m.Client.Addresses[0].String()
+	}
 	if value == "" {
 		value = m.From.String()
 	}

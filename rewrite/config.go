@@ -51,6 +51,9 @@ type Account struct {
 	// DefaultFrom is the From of messages that have none, such as
 	// "Scanner 3F <scan@example.com>". Without it the envelope sender is used.
 	DefaultFrom string `yaml:"default_from"`
+	// OwnAddresses is what policy says of the account: its people send as the
+	// addresses a directory gives them.
+	OwnAddresses bool `yaml:"-"`
 }
 
 // Check reports a default_from that is not one mailbox.

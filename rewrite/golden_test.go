@@ -75,6 +75,16 @@ func complete(t *testing.T, config, in string) []txtar.File {
 			}
 		case "default_from":
 			account.DefaultFrom = value
+		case "own_addresses":
+			account.OwnAddresses = value == "true"
+		case "addresses":
+			for own := range strings.FieldsSeq(value) {
+				a, err := message.ParseAddress(own)
+				if err != nil {
+					t.Fatal(err)
+				}
+				m.Client.Addresses = append(m.Client.Addresses, a)
+			}
 		case "remove":
 			cfg.Remove = strings.Fields(value)
 		case "hide_client":

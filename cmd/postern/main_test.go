@@ -6,6 +6,7 @@
 //	script_test.go     the command line, as scripts in testdata
 //	client_test.go     swaks, msmtp, curl, smtplib and a Postfix null client
 //	demo_test.go       postern demo and postern send
+//	directory_test.go  people of an OpenLDAP directory (slapd)
 //	refusal_test.go    what must be refused, and leaves nothing behind
 //	outage_test.go     the smarthost away, the disk full or not writable
 //	load_test.go       thousands of messages, each arrives once; kill -9
