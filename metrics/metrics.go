@@ -23,7 +23,7 @@ var (
 	AuthResults       = []string{"ok", "failed", "unavailable"}
 	MessageResults    = []string{"accepted", "refused", "unavailable"}
 	SubmissionPhases  = []string{"tls", "auth", "data", "accept"}
-	PolicyRules       = []string{"sender", "from", "recipient", "recipients_per_message", "size", "null_sender", "route", "carry"}
+	PolicyRules       = []string{"sender", "from", "recipient", "recipients_per_message", "size", "null_sender", "route", "carry", "rewrite"}
 	QueueStates       = []string{"queued", "sending", "deferred", "held", "uncertain"}
 	Outcomes          = []string{"delivered", "deferred", "failed", "uncertain", "held"}
 	AttemptOutcomes   = []string{"delivered", "deferred", "failed", "uncertain", "unreachable"}
@@ -46,6 +46,7 @@ type Metrics struct {
 	MessageBytes     prometheus.Histogram     //
 	SubmissionPhase  *prometheus.HistogramVec // phase
 	PolicyRefusals   *prometheus.CounterVec   // rule
+	RewriteChanges   *prometheus.CounterVec   // rule
 
 	QueueCommit  prometheus.Histogram //
 	QueueDamaged prometheus.Gauge     //
@@ -87,6 +88,7 @@ func New(version, commit string) *Metrics {
 		MessageBytes:     f.histogram("submission_message_bytes", "Size of accepted messages in bytes.", prometheus.ExponentialBuckets(1<<10, 4, 9)),
 		SubmissionPhase:  f.histograms("submission_phase_seconds", "Time a client's session spent in each phase.", seconds, "phase"),
 		PolicyRefusals:   f.counters("policy_refusals_total", "Senders, recipients and messages refused, by the rule that did.", "rule"),
+		RewriteChanges:   f.counters("rewrite_changes_total", "Changes made to accepted messages, by the rule that asked for them.", "rule"),
 
 		QueueCommit:  f.histogram("queue_commit_seconds", "Time to make one group of changes durable.", seconds),
 		QueueDamaged: f.gauge("queue_damaged", "Entries of the store set aside because they cannot be read."),
@@ -123,7 +125,7 @@ func New(version, commit string) *Metrics {
 
 // Names are the label values that come from the configuration.
 type Names struct {
-	Listeners, Mechanisms, Upstreams, Routes, Accounts []string
+	Listeners, Mechanisms, Upstreams, Routes, Accounts, Rules []string
 }
 
 // Expect makes the series of these names exist at zero, so that an alert on a
@@ -157,6 +159,7 @@ func (m *Metrics) Expect(n Names) {
 		m.DeliverySeconds.WithLabelValues(route)
 		each(Outcomes, func(v string) { m.Deliveries.WithLabelValues(route, v) })
 	}
+	each(n.Rules, func(rule string) { m.RewriteChanges.WithLabelValues(rule) })
 	known := map[string]bool{}
 	for _, account := range n.Accounts[:min(len(n.Accounts), maxAccounts)] {
 		known[account] = true

@@ -29,7 +29,7 @@ func ours(t *testing.T, m *metrics.Metrics) map[string]int {
 
 func TestSeriesExistAtZeroBeforeAnythingHappens(t *testing.T) {
 	m := metrics.New("1.0", "abc")
-	m.Expect(metrics.Names{Listeners: []string{"submission"}, Mechanisms: []string{"PLAIN"}, Upstreams: []string{"ses"}, Routes: []string{"default"}, Accounts: []string{"printer"}})
+	m.Expect(metrics.Names{Listeners: []string{"submission"}, Mechanisms: []string{"PLAIN"}, Upstreams: []string{"ses"}, Routes: []string{"default"}, Accounts: []string{"printer"}, Rules: []string{"date", "rewrite[0]"}})
 	got := ours(t, m)
 	for name, want := range map[string]int{
 		"postern_submission_connections_total":           len(metrics.ConnectionResults),
@@ -37,6 +37,7 @@ func TestSeriesExistAtZeroBeforeAnythingHappens(t *testing.T) {
 		"postern_auth_attempts_total":                    len(metrics.AuthResults),
 		"postern_submission_messages_total":              len(metrics.MessageResults),
 		"postern_policy_refusals_total":                  len(metrics.PolicyRules),
+		"postern_rewrite_changes_total":                  2,
 		"postern_upstream_attempts_total":                len(metrics.AttemptOutcomes),
 		"postern_upstream_replies_total":                 len(metrics.ReplyClasses),
 		"postern_deliveries_total":                       len(metrics.Outcomes),

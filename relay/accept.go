@@ -12,6 +12,7 @@ import (
 	"postern/relay/message"
 	"postern/relay/submission"
 	"postern/relay/upstream"
+	"postern/rewrite"
 )
 
 // gateway answers what a session asks. Whatever may be answered at MAIL or RCPT
@@ -58,23 +59,37 @@ func (g gateway) Mail(_ context.Context, m *message.Message) (int64, error) {
 	if err := g.queue.Ready(); err != nil {
 		return 0, err
 	}
+	from, changes, err := s.rewrite.Sender(m.Client, m.From)
+	if err != nil {
+		return 0, g.refusedByRule(err)
+	}
+	m.From = from
 	if err := s.policy.Sender(m.Client, m.From); err != nil {
 		return 0, g.refused(err)
 	}
 	if _, err := g.lane(s, m, upstream.Load{Size: m.DeclaredSize, UTF8: !m.From.IsASCII()}); err != nil {
 		return 0, err
 	}
+	m.Changes = rewrite.Add(m.Changes, changes...)
 	return s.policy.MaxSize(m.Client.Account), nil
 }
 
-// Recipient tells whether the message may go to r too.
+// Recipient tells whether the message may go to r too, or to whom rules send
+// what was meant for it.
 func (g gateway) Recipient(_ context.Context, m *message.Message, r message.Recipient) (message.Recipient, error) {
 	s := g.stations.Load()
+	r, changes, err := s.rewrite.Recipient(m.Client, r)
+	if err != nil {
+		return r, g.refusedByRule(err)
+	}
 	if err := s.policy.Recipient(m.Client, len(m.To), r.Address); err != nil {
 		return r, g.refused(err)
 	}
-	_, err := g.lane(s, m, upstream.Load{UTF8: !r.Address.IsASCII()})
-	return r, err
+	if _, err := g.lane(s, m, upstream.Load{UTF8: !r.Address.IsASCII()}); err != nil {
+		return r, err
+	}
+	m.Changes = rewrite.Add(m.Changes, changes...)
+	return r, nil
 }
 
 // Spool begins to keep a body.
@@ -85,6 +100,7 @@ func (g gateway) Spool() submission.Spool { return g.queue.Spool() }
 // free connection is claimed in the same commit and sent at once.
 func (r *Relay) Accept(ctx context.Context, m *message.Message) error {
 	s := r.stations.Load() // one configuration from start to end, whatever a reload does meanwhile
+	m.To = rewrite.Collapse(m.To)
 	changes, err := s.rewrite.Complete(m, time.Now())
 	if err != nil {
 		return err
@@ -98,7 +114,7 @@ func (r *Relay) Accept(ctx context.Context, m *message.Message) error {
 		return err
 	}
 	slot := s.upstreams.TrySlotFor(lane, load)
-	m.Changes = append(m.Changes, changes...)
+	m.Changes = rewrite.Add(m.Changes, changes...)
 	claim, err := r.queue.Put(ctx, m, lane, slot.Upstream())
 	if err != nil {
 		slot.Release()
@@ -130,6 +146,15 @@ func (r *Relay) lane(s *stations, m *message.Message, load upstream.Load) (strin
 		return "", r.refused(&policy.Refusal{Rule: "carry", Reply: reply})
 	}
 	return lane, nil
+}
+
+// refusedByRule counts the refusal of a rewriting rule.
+func (r *Relay) refusedByRule(err error) error {
+	var reply *message.Reply
+	if errors.As(err, &reply) {
+		return r.refused(&policy.Refusal{Rule: "rewrite", Reply: reply})
+	}
+	return err
 }
 
 // refused counts a refusal of policy by its rule; nil and other errors pass.

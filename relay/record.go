@@ -15,6 +15,9 @@ import (
 func (r *Relay) accepted(m *message.Message) {
 	r.metrics.MessageBytes.Observe(float64(m.Size()))
 	r.metrics.Accepted(m.Client.Account, time.Now())
+	for _, c := range m.Changes {
+		r.metrics.RewriteChanges.WithLabelValues(c.Rule).Inc()
+	}
 	attrs := []any{"id", m.ID, "account", m.Client.Account, "from", m.From.String(), "to", addresses(m.To),
 		"size", m.Size(), "message_id", m.Header.Get("Message-ID"), "client", m.Client.Address.Addr().String(), "changes", rules(m.Changes)}
 	if m.Client.User != "" {

@@ -27,16 +27,13 @@ type stations struct {
 func (r *Relay) build(cfg *config.Config, before *upstream.Set) (*stations, error) {
 	s := &stations{config: cfg}
 	var (
-		accounts  []auth.Account
-		policies  = map[string]policy.Account{}
-		rewriting = map[string]rewrite.Account{}
-		routing   = map[string]upstream.Account{}
+		accounts []auth.Account
+		policies = map[string]policy.Account{}
+		routing  = map[string]upstream.Account{}
 	)
 	for _, a := range cfg.Accounts {
 		accounts = append(accounts, a.Auth)
 		policies[a.Auth.Name] = a.Policy
-		a.Rewrite.OwnAddresses = a.Policy.OwnAddresses
-		rewriting[a.Auth.Name] = a.Rewrite
 		routing[a.Auth.Name] = a.Upstream
 	}
 	var err error
@@ -44,8 +41,8 @@ func (r *Relay) build(cfg *config.Config, before *upstream.Set) (*stations, erro
 		return nil, fmt.Errorf("accounts: %w", err)
 	}
 	s.policy = policy.New(cfg.Policy, policies)
-	if s.rewrite, err = rewrite.New(cfg.Headers, rewriting, cfg.Hostname); err != nil {
-		return nil, fmt.Errorf("headers: %w", err)
+	if s.rewrite, err = rewrite.New(cfg.Headers, cfg.Rewrite, cfg.Rewriting(), cfg.Hostname); err != nil {
+		return nil, fmt.Errorf("rewriting: %w", err)
 	}
 	s.upstreams, err = upstream.New(
 		cfg.Routing(),
@@ -71,7 +68,7 @@ func (s *stations) submission() submission.Config {
 
 // names are the label values of the stations' configuration.
 func (s *stations) names() metrics.Names {
-	n := metrics.Names{Mechanisms: s.accounts.Mechanisms(), Routes: s.upstreams.Lanes()}
+	n := metrics.Names{Mechanisms: s.accounts.Mechanisms(), Routes: s.upstreams.Lanes(), Rules: s.rewrite.Rules()}
 	for _, l := range s.config.Listeners {
 		n.Listeners = append(n.Listeners, l.Name)
 	}

@@ -35,7 +35,7 @@ func submitted(t *testing.T, header string) *message.Message {
 
 func newRewrite(t *testing.T, cfg rewrite.Config) *rewrite.Rewrite {
 	t.Helper()
-	r, err := rewrite.New(cfg, map[string]rewrite.Account{"printer": {DefaultFrom: "scan@example.com"}}, "relay.example.com")
+	r, err := rewrite.New(cfg, nil, map[string]rewrite.Account{"printer": {DefaultFrom: "scan@example.com"}}, "relay.example.com")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -157,7 +157,7 @@ func FuzzComplete(f *testing.F) {
 	for _, s := range []string{"", "From: a@b\r\n", "From:\r\nBcc: x\r\n", "Sender: a@b\r\nfrom : <c@d>\r\n", "Received: by by by\r\n", "Date:\r\n\r\nbody"} {
 		f.Add([]byte(s))
 	}
-	r, err := rewrite.New(rewrite.Config{Remove: []string{"X"}}, map[string]rewrite.Account{"printer": {DefaultFrom: "scan@example.com"}}, "relay.example.com")
+	r, err := rewrite.New(rewrite.Config{Remove: []string{"X"}}, nil, map[string]rewrite.Account{"printer": {DefaultFrom: "scan@example.com"}}, "relay.example.com")
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -53,7 +53,7 @@ func TestConfigCheck(t *testing.T) {
 			if !ok {
 				return
 			}
-			_, err := rewrite.New(rewrite.Config{}, map[string]rewrite.Account{"printer": account}, "relay.example.com")
+			_, err := rewrite.New(rewrite.Config{}, nil, map[string]rewrite.Account{"printer": account}, "relay.example.com")
 			if (err != nil) != (tt.want != "") || err != nil && !strings.Contains(err.Error(), "account printer: default_from") {
 				t.Errorf("New: %v", err)
 			}
@@ -64,7 +64,7 @@ func TestConfigCheck(t *testing.T) {
 // A long name outside ASCII still makes a line that fits.
 func TestDefaultFromFitsALine(t *testing.T) {
 	m := submitted(t, "")
-	r, err := rewrite.New(rewrite.Config{}, map[string]rewrite.Account{"printer": {DefaultFrom: strings.Repeat("ü", 100) + " <scan@example.com>"}}, "relay.example.com")
+	r, err := rewrite.New(rewrite.Config{}, nil, map[string]rewrite.Account{"printer": {DefaultFrom: strings.Repeat("ü", 100) + " <scan@example.com>"}}, "relay.example.com")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package rewrite
 
 import (
+	"slices"
 	"strings"
 
 	"postern/relay/message"
@@ -35,6 +36,43 @@ func (e *edit) remove(rule, name string) {
 	}
 	e.header = kept
 	e.changes = append(e.changes, message.Change{Rule: rule, Field: removed[0].Name(), Before: brief(strings.Join(values, ", "))})
+}
+
+// index is where the first field of that name stands; there is one.
+func (e *edit) index(name string) int {
+	return slices.IndexFunc(e.header, func(f message.Field) bool { return f.Is(name) })
+}
+
+// put has the field f stand at i instead of the one there.
+func (e *edit) put(rule string, i int, f message.Field) {
+	e.changes = append(e.changes, message.Change{Rule: rule, Field: f.Name(), Before: brief(e.header[i].Value()), After: brief(f.Value())})
+	e.header = slices.Clone(e.header)
+	e.header[i] = f
+}
+
+// set has the message leave with f and no other field of that name: in the
+// place of the first one, else at the end.
+func (e *edit) set(rule string, f message.Field) {
+	var before []string
+	header := make(message.Header, 0, len(e.header)+1)
+	for _, old := range e.header {
+		if !old.Is(f.Name()) {
+			header = append(header, old)
+			continue
+		}
+		if before == nil {
+			header = append(header, f)
+		}
+		before = append(before, old.Value())
+	}
+	if before == nil {
+		header = append(header, f)
+	}
+	if len(before) == 1 && before[0] == f.Value() {
+		return
+	}
+	e.header = header
+	e.changes = append(e.changes, message.Change{Rule: rule, Field: f.Name(), Before: brief(strings.Join(before, ", ")), After: brief(f.Value())})
 }
 
 // maxBefore bounds what the history keeps of a removed value, in octets: a

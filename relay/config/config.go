@@ -41,6 +41,7 @@ type Config struct {
 	Upstreams []Upstream            `yaml:"upstreams"`
 	Routes    []upstream.Route      `yaml:"routes"`
 	Policy    policy.Config         `yaml:"policy"`
+	Rewrite   []rewrite.Rule        `yaml:"rewrite"`
 	Headers   rewrite.Config        `yaml:"headers"`
 	Queue     queue.Config          `yaml:"queue"`
 	Auth      auth.Config           `yaml:"auth"`
@@ -55,6 +56,16 @@ type Account struct {
 	Policy   policy.Account   `yaml:",inline"`
 	Rewrite  rewrite.Account  `yaml:",inline"`
 	Upstream upstream.Account `yaml:",inline"`
+}
+
+// Rewriting is what the room rewrite needs of the accounts, by name.
+func (c *Config) Rewriting() map[string]rewrite.Account {
+	accounts := map[string]rewrite.Account{}
+	for _, a := range c.Accounts {
+		a.Rewrite.Senders, a.Rewrite.OwnAddresses = a.Policy.Senders, a.Policy.OwnAddresses
+		accounts[a.Auth.Name] = a.Rewrite
+	}
+	return accounts
 }
 
 // Upstream is one entry of upstreams: what every room knows about it, side by

@@ -11,21 +11,24 @@ import (
 	"postern/auth"
 	"postern/relay/message"
 	"postern/relay/setting"
+	"postern/rewrite"
 )
 
 // words says what a value of a type looks like, one of it and several.
 var words = map[reflect.Type]struct{ one, many string }{
-	reflect.TypeFor[string]():           {"one value", "values such as [a, b]"},
-	reflect.TypeFor[bool]():             {"true or false", ""},
-	reflect.TypeFor[int]():              {"a whole number such as 20", ""},
-	reflect.TypeFor[setting.Duration](): {"a duration such as 30s or 4d", "durations such as [1m, 5m, 1h]"},
-	reflect.TypeFor[setting.Size]():     {"a size such as 50MiB", ""},
-	reflect.TypeFor[setting.Network]():  {"a network such as 10.20.0.0/16", "networks such as [10.20.0.0/16]"},
-	reflect.TypeFor[setting.Secret]():   {"a secret, written as itself, ${env:NAME}, file:/path or ${credential:NAME}", ""},
-	reflect.TypeFor[message.Pattern]():  {"an address, @domain, @*.domain or *", `addresses such as [scan@example.com, "@example.com"]`},
-	reflect.TypeFor[Level]():            {"debug, info, warn or error", ""},
+	reflect.TypeFor[string]():            {"one value", "values such as [a, b]"},
+	reflect.TypeFor[bool]():              {"true or false", ""},
+	reflect.TypeFor[int]():               {"a whole number such as 20", ""},
+	reflect.TypeFor[setting.Duration]():  {"a duration such as 30s or 4d", "durations such as [1m, 5m, 1h]"},
+	reflect.TypeFor[setting.Size]():      {"a size such as 50MiB", ""},
+	reflect.TypeFor[setting.Network]():   {"a network such as 10.20.0.0/16", "networks such as [10.20.0.0/16]"},
+	reflect.TypeFor[setting.Secret]():    {"a secret, written as itself, ${env:NAME}, file:/path or ${credential:NAME}", ""},
+	reflect.TypeFor[message.Pattern]():   {"an address, @domain, @*.domain or *", `addresses such as [scan@example.com, "@example.com"]`},
+	reflect.TypeFor[Level]():             {"debug, info, warn or error", ""},
+	reflect.TypeFor[map[string]string](): {"keys with values such as {old.example: new.example}", ""},
 
 	reflect.TypeFor[auth.CertificateName](): {"a certificate such as dns:printer.example.com", `certificates such as ["dns:printer.example.com"]`},
+	reflect.TypeFor[rewrite.Match]():        {`an address, "@domain", "root@*" or an expression such as "/^(.+)@old\\.example$/"`, ""},
 }
 
 const noAnchors = "anchors, aliases and tags (& * !) are not supported; write the value itself, in quotes if it begins with one of them"
@@ -42,6 +45,8 @@ func (f *file) decode(v reflect.Value, n *yaml.Node, path string) {
 		f.decodeSection(v, n, path)
 	case isList(v.Type()):
 		f.decodeList(v, n, path)
+	case v.Kind() == reflect.Map:
+		f.decodeMap(v, n, path)
 	default:
 		f.decodeScalar(v, n, path)
 	}
@@ -132,6 +137,32 @@ func (f *file) decodeList(v reflect.Value, n *yaml.Node, path string) {
 			continue
 		}
 		f.decode(v.Index(i), entry, item(path, i))
+	}
+}
+
+// decodeMap reads keys of the operator's choice, each with one value.
+func (f *file) decodeMap(v reflect.Value, n *yaml.Node, path string) {
+	if isNull(n) {
+		return
+	}
+	if n.Kind != yaml.MappingNode {
+		f.fail(path, "must be %s, not %s", words[v.Type()].one, kindOf(n))
+		return
+	}
+	v.Set(reflect.MakeMap(v.Type()))
+	for i := 0; i < len(n.Content); i += 2 {
+		key, value := n.Content[i], reflect.New(v.Type().Elem()).Elem()
+		if !f.isKey(key, path) {
+			continue
+		}
+		at := join(path, printable(key.Value))
+		if v.MapIndex(reflect.ValueOf(key.Value)).IsValid() {
+			f.reportAt(key.Line, at, "is written twice, first on line %d; keep one of them", f.lines[at])
+			continue
+		}
+		f.lines[at] = key.Line
+		f.decode(value, n.Content[i+1], at)
+		v.SetMapIndex(reflect.ValueOf(key.Value), value)
 	}
 }
 

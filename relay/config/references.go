@@ -7,6 +7,7 @@ import (
 	"postern/auth"
 	"postern/relay/message"
 	"postern/relay/upstream"
+	"postern/rewrite"
 )
 
 // references checks what no struct can see alone: names that must be unique,
@@ -14,6 +15,7 @@ import (
 func (f *file) references(c *Config) {
 	f.listeners(c)
 	f.accounts(c)
+	f.rewriting(c)
 	if !f.readable("upstreams") || !f.readable("routes") {
 		return // what is missing may be what could not be read
 	}
@@ -102,6 +104,20 @@ func (f *file) defaultFrom(path string, a Account) {
 	if !a.Policy.Senders.Match(from[0]) {
 		f.finding(join(path, "default_from"), "the account may not send as <%s>; add it to its senders (%s)", from[0], a.Policy.Senders)
 	}
+}
+
+// rewriting reports what rules are to one another, and to accounts.
+func (f *file) rewriting(c *Config) {
+	if !f.readable("accounts") || !f.readable("listeners") {
+		return // a rule may be about what could not be read
+	}
+	var listeners []string
+	for _, l := range c.Listeners {
+		listeners = append(listeners, l.Name)
+	}
+	rewrite.Check(c.Rewrite, c.Rewriting(), listeners, func(i int, key, format string, args ...any) {
+		f.finding(join(item("rewrite", i), key), format, args...)
+	})
 }
 
 // namedRoute reports a route that is not there.

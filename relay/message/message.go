@@ -138,7 +138,8 @@ type Body interface {
 type Change struct {
 	// Rule names what asked for it, such as "date" or "rewrite[2]".
 	Rule string `json:"rule"`
-	// Field is the header field or "envelope".
+	// Field is the header field, or "envelope" for the sender in MAIL, or
+	// "recipient" for those in RCPT.
 	Field string `json:"field"`
 	// Before and After are the values; "" when there was none.
 	Before string `json:"before,omitempty"`
