@@ -31,6 +31,7 @@ var (
 	UpstreamPhases    = []string{"connect", "tls", "auth", "envelope", "data"}
 	UpstreamStates    = []string{"up", "down"}
 	ReloadResults     = []string{"ok", "refused"}
+	DKIMResults       = []string{"ok", "failed"}
 )
 
 // Metrics is every number, ready to be counted on. Its methods and fields are
@@ -50,6 +51,12 @@ type Metrics struct {
 
 	QueueCommit  prometheus.Histogram //
 	QueueDamaged prometheus.Gauge     //
+
+	DKIMSignatures *prometheus.CounterVec // domain, algorithm, result
+	DKIMSign       prometheus.Histogram   //
+	DKIMKeyState   *prometheus.GaugeVec   // domain, selector, state
+	DKIMKeyKnown   *prometheus.GaugeVec   // domain, selector
+	DKIMRecord     *prometheus.GaugeVec   // domain, selector
 
 	UpstreamConnections *prometheus.GaugeVec     // upstream
 	UpstreamAttempts    *prometheus.CounterVec   // upstream, outcome
@@ -93,6 +100,12 @@ func New(version, commit string) *Metrics {
 		QueueCommit:  f.histogram("queue_commit_seconds", "Time to make one group of changes durable.", seconds),
 		QueueDamaged: f.gauge("queue_damaged", "Entries of the store set aside because they cannot be read."),
 
+		DKIMSignatures: f.counters("dkim_signatures_total", "Signatures made, by the key's domain and algorithm.", "domain", "algorithm", "result"),
+		DKIMSign:       f.histogram("dkim_sign_seconds", "Time to sign one message with all its keys.", seconds),
+		DKIMKeyState:   f.gauges("dkim_key_state", "1 for the state the key is in (new, published, active, retiring), 0 for the others.", "domain", "selector", "state"),
+		DKIMKeyKnown:   f.gauges("dkim_key_known_timestamp_seconds", "Unix time at which this relay first met the key.", "domain", "selector"),
+		DKIMRecord:     f.gauges("dkim_record_good", "1 if the key's record in DNS was right when last seen, 0 if not.", "domain", "selector"),
+
 		UpstreamConnections: f.gauges("upstream_connections", "Connections open to the upstream now.", "upstream"),
 		UpstreamAttempts:    f.counters("upstream_attempts_total", "Recipients tried, by how it ended; unreachable attempts sent nothing.", "upstream", "outcome"),
 		UpstreamReplies:     f.counters("upstream_replies_total", "Final replies of the upstream by their class; none is a lost answer.", "upstream", "class"),
@@ -126,7 +139,11 @@ func New(version, commit string) *Metrics {
 // Names are the label values that come from the configuration.
 type Names struct {
 	Listeners, Mechanisms, Upstreams, Routes, Accounts, Rules []string
+	DKIM                                                      []DKIMKey
 }
+
+// DKIMKey is what the numbers call a key by.
+type DKIMKey struct{ Domain, Algorithm string }
 
 // Expect makes the series of these names exist at zero, so that an alert on a
 // rate sees the first event. Series of names gone since stay until a restart:
@@ -160,6 +177,9 @@ func (m *Metrics) Expect(n Names) {
 		each(Outcomes, func(v string) { m.Deliveries.WithLabelValues(route, v) })
 	}
 	each(n.Rules, func(rule string) { m.RewriteChanges.WithLabelValues(rule) })
+	for _, k := range n.DKIM {
+		each(DKIMResults, func(v string) { m.DKIMSignatures.WithLabelValues(k.Domain, k.Algorithm, v) })
+	}
 	known := map[string]bool{}
 	for _, account := range n.Accounts[:min(len(n.Accounts), maxAccounts)] {
 		known[account] = true

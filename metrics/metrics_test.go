@@ -29,7 +29,8 @@ func ours(t *testing.T, m *metrics.Metrics) map[string]int {
 
 func TestSeriesExistAtZeroBeforeAnythingHappens(t *testing.T) {
 	m := metrics.New("1.0", "abc")
-	m.Expect(metrics.Names{Listeners: []string{"submission"}, Mechanisms: []string{"PLAIN"}, Upstreams: []string{"ses"}, Routes: []string{"default"}, Accounts: []string{"printer"}, Rules: []string{"date", "rewrite[0]"}})
+	m.Expect(metrics.Names{Listeners: []string{"submission"}, Mechanisms: []string{"PLAIN"}, Upstreams: []string{"ses"}, Routes: []string{"default"}, Accounts: []string{"printer"},
+		Rules: []string{"date", "rewrite[0]"}, DKIM: []metrics.DKIMKey{{Domain: "example.com", Algorithm: "rsa"}}})
 	got := ours(t, m)
 	for name, want := range map[string]int{
 		"postern_submission_connections_total":           len(metrics.ConnectionResults),
@@ -43,6 +44,7 @@ func TestSeriesExistAtZeroBeforeAnythingHappens(t *testing.T) {
 		"postern_deliveries_total":                       len(metrics.Outcomes),
 		"postern_deliveries_uncertain_total":             1,
 		"postern_config_reloads_total":                   len(metrics.ReloadResults),
+		"postern_dkim_signatures_total":                  len(metrics.DKIMResults),
 		"postern_account_last_message_timestamp_seconds": 1,
 	} {
 		if got[name] != want {

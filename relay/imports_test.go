@@ -12,13 +12,15 @@ var allowedImports = map[string]struct {
 	imports string
 	because string
 }{
-	"postern/cmd/postern":           {"auth metrics relay relay/admin relay/config relay/message relay/queue relay/setting relay/upstream", "subcommands use one room each"},
-	"postern/relay":                 {"auth metrics policy rewrite relay/admin relay/config relay/message relay/queue relay/submission relay/upstream", "it tells the story, so it knows every room"},
-	"postern/relay/config":          {"auth policy rewrite relay/message relay/queue relay/setting relay/submission relay/upstream", "a configuration is made of each room's own Config"},
+	"postern/cmd/postern":           {"auth metrics relay relay/admin relay/config relay/dkim relay/message relay/queue relay/setting relay/upstream", "subcommands use one room each"},
+	"postern/relay":                 {"auth metrics policy rewrite relay/admin relay/config relay/dkim relay/message relay/queue relay/submission relay/upstream", "it tells the story, so it knows every room"},
+	"postern/relay/config":          {"auth policy rewrite relay/dkim relay/message relay/queue relay/setting relay/submission relay/upstream", "a configuration is made of each room's own Config"},
 	"postern/relay/submission":      {"metrics relay/message relay/setting", "a room"},
 	"postern/relay/queue":           {"metrics relay/message relay/setting", "a room"},
 	"postern/relay/queue/queuetest": {"metrics relay/message relay/queue relay/setting", "the suite every engine of the store passes"},
 	"postern/relay/upstream":        {"metrics relay/message relay/setting", "a room"},
+	"postern/relay/dkim":            {"metrics relay/message relay/setting", "a room"},
+	"postern/relay/dkim/dnstest":    {"", "a DNS server for the tests of those who ask DNS"},
 	"postern/relay/admin":           {"", "a room; what it shows is handed to it"},
 	"postern/auth":                  {"auth/directory relay/message relay/setting", "a room, with one beside it that speaks LDAP"},
 	"postern/auth/directory":        {"relay/message relay/setting", "a room"},
