@@ -68,6 +68,16 @@ func notInHostname(r rune) bool {
 	return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || r == '-')
 }
 
+// Check reports a resolver that cannot be asked.
+func (d DNS) Check(bad func(key, format string, args ...any)) {
+	if d.Resolver == "" {
+		return
+	}
+	if host, port, err := hostPort(d.Resolver); err != nil || host == "" || port == 0 {
+		bad("resolver", "%q is not the address of a DNS server, such as 192.0.2.53:53", d.Resolver)
+	}
+}
+
 // Check reports an address that cannot be listened on.
 func (m Metrics) Check(bad func(key, format string, args ...any)) {
 	if m.Address == "" {

@@ -21,6 +21,7 @@ import (
 
 	"postern/auth"
 	"postern/policy"
+	"postern/relay/dkim"
 	"postern/relay/queue"
 	"postern/relay/submission"
 	"postern/relay/upstream"
@@ -43,6 +44,8 @@ type Config struct {
 	Policy    policy.Config         `yaml:"policy"`
 	Rewrite   []rewrite.Rule        `yaml:"rewrite"`
 	Headers   rewrite.Config        `yaml:"headers"`
+	DKIM      []dkim.Key            `yaml:"dkim"`
+	DNS       DNS                   `yaml:"dns"`
 	Queue     queue.Config          `yaml:"queue"`
 	Auth      auth.Config           `yaml:"auth"`
 	Metrics   Metrics               `yaml:"metrics"`
@@ -72,6 +75,7 @@ func (c *Config) Rewriting() map[string]rewrite.Account {
 // side. The rooms share no keys.
 type Upstream struct {
 	Upstream upstream.Upstream `yaml:",inline"`
+	DKIM     dkim.Upstream     `yaml:",inline"`
 }
 
 // Routing is what the room upstream needs of the configuration.
@@ -81,6 +85,12 @@ func (c *Config) Routing() upstream.Config {
 		r.Upstreams = append(r.Upstreams, u.Upstream)
 	}
 	return r
+}
+
+// DNS is whom the relay asks for the records of its DKIM keys.
+type DNS struct {
+	// Resolver is host:port of a DNS server; empty: those of the system.
+	Resolver string `yaml:"resolver"`
 }
 
 // Metrics is where /metrics, /healthz and /readyz are served.

@@ -9,6 +9,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"postern/auth"
+	"postern/relay/dkim"
 	"postern/relay/message"
 	"postern/relay/setting"
 	"postern/rewrite"
@@ -23,6 +24,7 @@ var words = map[reflect.Type]struct{ one, many string }{
 	reflect.TypeFor[setting.Size]():      {"a size such as 50MiB", ""},
 	reflect.TypeFor[setting.Network]():   {"a network such as 10.20.0.0/16", "networks such as [10.20.0.0/16]"},
 	reflect.TypeFor[setting.Secret]():    {"a secret, written as itself, ${env:NAME}, file:/path or ${credential:NAME}", ""},
+	reflect.TypeFor[dkim.Source]():       {"the whole path of a key file, or the key as a secret", ""},
 	reflect.TypeFor[message.Pattern]():   {"an address, @domain, @*.domain or *", `addresses such as [scan@example.com, "@example.com"]`},
 	reflect.TypeFor[Level]():             {"debug, info, warn or error", ""},
 	reflect.TypeFor[map[string]string](): {"keys with values such as {old.example: new.example}", ""},

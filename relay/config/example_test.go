@@ -12,8 +12,9 @@ import (
 
 const examplePath = "../../config.example.yaml"
 
-// commented is a key that is commented out: "#key:", or "#  key:" or "#  - key:"
-// below such a key. Prose has one space behind the #.
+// commented is a key that is commented out: "#key:", "#- key:" where it begins
+// an entry of a list, or "#  key:" below such a key. Prose has one space behind
+// the #.
 var commented = regexp.MustCompile(`(?m)^( *)#((?:  )*(?:- )?[a-z_]+:)`)
 
 // readExample is the example with every commented key switched on.
@@ -99,6 +100,10 @@ func TestExampleShowsTheDefaults(t *testing.T) {
 	}{
 		{"tls.min_version", c.TLS.MinVersion, d.TLS.MinVersion},
 		{"headers.hide_client", c.Headers.HideClient, d.Headers.HideClient},
+		{"dkim canonicalization", c.DKIM[0].Canonicalization, "relaxed/relaxed"},
+		{"dkim subdomains", c.DKIM[0].Subdomains, false},
+		{"dkim state", c.DKIM[0].State, "auto"},
+		{"upstreams dkim", c.Upstreams[0].DKIM.DKIM, "auto"},
 		{"queue", c.Queue, d.Queue},
 		{"auth.mechanisms", c.Auth.Mechanisms, d.Auth.Mechanisms},
 		{"auth.memory", c.Auth.Memory, d.Auth.Memory},

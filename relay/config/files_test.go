@@ -10,12 +10,18 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	"postern/relay/dkim"
 )
 
-// withFiles puts a directory in which a certificate, its key and authorities
-// are to be found in the place of /etc/postern in text.
+// dkimKey is made once, as it takes a while.
+var dkimKey = sync.OnceValues(func() (dkim.Pair, error) { return dkim.Generate("example.com", "s2026", dkim.RSA) })
+
+// withFiles puts a directory in which a certificate, its key, authorities and a
+// DKIM key are to be found in the place of /etc/postern in text.
 func withFiles(t testing.TB, text string) string {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -32,6 +38,16 @@ func withFiles(t testing.TB, text string) string {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "dkim"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	signing, err := dkimKey()
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, "dkim", "s2026.pem"), signing.PEM, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 	for name, block := range map[string]*pem.Block{
 		"tls.crt": {Type: "CERTIFICATE", Bytes: certificate},
 		"tls.key": {Type: "PRIVATE KEY", Bytes: private},

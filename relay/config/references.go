@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"postern/auth"
+	"postern/relay/dkim"
 	"postern/relay/message"
 	"postern/relay/upstream"
 	"postern/rewrite"
@@ -16,6 +17,7 @@ func (f *file) references(c *Config) {
 	f.listeners(c)
 	f.accounts(c)
 	f.rewriting(c)
+	f.signing(c)
 	if !f.readable("upstreams") || !f.readable("routes") {
 		return // what is missing may be what could not be read
 	}
@@ -118,6 +120,17 @@ func (f *file) rewriting(c *Config) {
 	rewrite.Check(c.Rewrite, c.Rewriting(), listeners, func(i int, key, format string, args ...any) {
 		f.finding(join(item("rewrite", i), key), format, args...)
 	})
+}
+
+// signing reports keys in one another's way, and upstreams that insist on
+// signatures which nothing makes.
+func (f *file) signing(c *Config) {
+	dkim.Check(c.DKIM, c.Queue.Expire, f.finding)
+	for i, u := range c.Upstreams {
+		if u.DKIM.DKIM == "on" && len(c.DKIM) == 0 && f.readable("dkim") {
+			f.finding(join(item("upstreams", i), "dkim"), "on takes only signed mail, and there is no key under dkim; \"postern dkim generate\" makes one")
+		}
+	}
 }
 
 // namedRoute reports a route that is not there.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	"postern/relay/dkim"
 	"postern/relay/upstream"
 )
 
@@ -15,6 +16,7 @@ func (c *Config) Warnings() []string {
 			all = append(all, fmt.Sprintf("upstream %s is never used: no route names it", u.Name))
 		}
 	}
+	all = append(all, dkim.Warnings(c.DKIM)...)
 	before := "" // the route that takes all
 	for _, r := range c.Routes {
 		switch {

@@ -56,30 +56,32 @@ var (
 	selectorForm = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$`)
 )
 
-// CheckNames says what is wrong with a domain or a selector for a key.
-func CheckNames(domain, selector string) error {
-	switch {
-	case !domainForm.MatchString(canonicalDomain(domain)):
+// CheckDomain and CheckSelector say what is wrong with the names of a key.
+func CheckDomain(domain string) error {
+	if !domainForm.MatchString(canonicalDomain(domain)) || len(domain) > 253 {
 		return fmt.Errorf("%q is not a domain such as example.com", domain)
-	case !selectorForm.MatchString(strings.ToLower(selector)):
-		return fmt.Errorf("%q is not a selector: letters, digits and hyphens, such as s2026", selector)
-	case len(RecordName(domain, selector)) > 253:
-		return fmt.Errorf("the name %s is too long for DNS", RecordName(domain, selector))
+	}
+	return nil
+}
+
+func CheckSelector(selector string) error {
+	if !selectorForm.MatchString(strings.ToLower(selector)) || len(selector) > 63 {
+		return fmt.Errorf("%q is not a selector such as s2026: letters, digits, hyphens", selector)
 	}
 	return nil
 }
 
 // Check reports what is wrong with one key, its private key included.
 func (k Key) Check(bad func(key, format string, args ...any)) {
-	switch {
-	case k.Domain == "":
+	if k.Domain == "" {
 		bad("domain", "it is missing; write whose mail the key signs, such as example.com")
-	case k.Selector == "":
-		bad("selector", "it is missing; write where the record of the key is, such as s2026 for s2026._domainkey.%s", k.Domain)
-	default:
-		if err := CheckNames(k.Domain, k.Selector); err != nil {
-			bad("", "%v", err)
-		}
+	} else if err := CheckDomain(k.Domain); err != nil {
+		bad("domain", "%v", err)
+	}
+	if k.Selector == "" {
+		bad("selector", "it is missing; write where the record of the key is: s2026 means s2026._domainkey.DOMAIN")
+	} else if err := CheckSelector(k.Selector); err != nil {
+		bad("selector", "%v", err)
 	}
 	if k.Canonicalization != "" && !slices.Contains(canonicalizations, k.Canonicalization) {
 		bad("canonicalization", "%q is not known; write one of %s", k.Canonicalization, strings.Join(canonicalizations, ", "))
@@ -117,9 +119,9 @@ func (k Key) parse(text string) (private, error) {
 		return private{}, err
 	case k.Algorithm != "" && k.Algorithm != p.algorithm:
 		return private{}, fmt.Errorf("it is an %s key, and algorithm says %s", p.algorithm, k.Algorithm)
-	case p.domain != "" && canonicalDomain(p.domain) != canonicalDomain(k.Domain):
+	case p.domain != "" && k.Domain != "" && canonicalDomain(p.domain) != canonicalDomain(k.Domain):
 		return private{}, fmt.Errorf("it says that it is the key of %s, and domain is %s", p.domain, k.Domain)
-	case p.selector != "" && !strings.EqualFold(p.selector, k.Selector):
+	case p.selector != "" && k.Selector != "" && !strings.EqualFold(p.selector, k.Selector):
 		return private{}, fmt.Errorf("it says that it is the key of selector %s, and selector is %s", p.selector, k.Selector)
 	}
 	return p, nil

@@ -2,6 +2,7 @@ package dkim
 
 import (
 	"errors"
+	"io/fs"
 	"path/filepath"
 	"strings"
 
@@ -17,7 +18,11 @@ func (s *Source) UnmarshalText(b []byte) error {
 	text := string(b)
 	switch {
 	case filepath.IsAbs(text):
-		text = "file:" + text
+		err := s.Secret.UnmarshalText([]byte("file:" + text))
+		if missing := new(fs.PathError); errors.As(err, &missing) {
+			return missing
+		}
+		return err
 	case text != "" && !isReference(text) && !strings.Contains(text, "-----BEGIN "):
 		return errors.New("it is neither the whole path of a key file, such as /etc/postern/dkim/s2026.pem, nor a key in PEM form")
 	}
