@@ -18,7 +18,7 @@ import (
 // Fixed label values, in the order a message meets them.
 var (
 	ConnectionResults = []string{"served", "refused"}
-	TLSVersions       = []string{"1.2", "1.3", "none"}
+	TLSVersions       = []string{"1.0", "1.1", "1.2", "1.3", "none"}
 	TLSResults        = []string{"ok", "failed"}
 	AuthResults       = []string{"ok", "failed", "unavailable"}
 	MessageResults    = []string{"accepted", "refused", "unavailable"}

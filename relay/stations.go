@@ -60,6 +60,7 @@ func (s *stations) submission() submission.Config {
 		Hostname:      s.config.Hostname,
 		Listeners:     s.config.Listeners,
 		TLS:           s.config.TLS,
+		Profiles:      s.config.Profiles,
 		Mechanisms:    s.accounts.Mechanisms(),
 		MaxSize:       int64(s.config.Policy.Limits.Size),
 		MaxRecipients: s.config.Policy.Limits.RecipientsPerMessage,

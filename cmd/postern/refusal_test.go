@@ -11,9 +11,8 @@ import (
 const sizeLimit = 64 << 10
 
 // refusal is a conversation that ends with a refusal. The dialogue it is given
-// has just been greeted. The codes of AUTH in the clear (523, where RFC 4954
-// has 538) and of a login that is not base64 (454, where it has 501) are
-// go-smtp's own.
+// has just been greeted. The code of a login that is not base64 (454, where RFC
+// 4954 has 501) is go-smtp's own.
 type refusal struct {
 	of   string
 	code int
@@ -24,7 +23,7 @@ var refusals = []refusal{
 	{"MAIL before STARTTLS", 530, func(r *relay, d *dialogue) error {
 		return steps(d.hello, saying(d, "MAIL FROM:<%s>", sender))
 	}},
-	{"AUTH in the clear", 523, func(r *relay, d *dialogue) error {
+	{"AUTH in the clear", 530, func(r *relay, d *dialogue) error {
 		if err := d.hello(); err != nil {
 			return err
 		}

@@ -38,6 +38,7 @@ type Config struct {
 	DataDir   string                `yaml:"data_dir"`
 	Listeners []submission.Listener `yaml:"listeners"`
 	TLS       submission.TLS        `yaml:"tls"`
+	Profiles  []submission.Profile  `yaml:"profiles"`
 	Accounts  []Account             `yaml:"accounts"`
 	Upstreams []Upstream            `yaml:"upstreams"`
 	Routes    []upstream.Route      `yaml:"routes"`

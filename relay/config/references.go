@@ -7,6 +7,7 @@ import (
 	"postern/auth"
 	"postern/relay/dkim"
 	"postern/relay/message"
+	"postern/relay/submission"
 	"postern/relay/upstream"
 	"postern/rewrite"
 )
@@ -46,6 +47,9 @@ func (f *file) listeners(c *Config) {
 		names[l.Name] = item("listeners", i)
 	}
 	f.ports(c)
+	if f.readable("profiles") {
+		submission.CheckProfiles(c.Listeners, c.Profiles, f.finding)
+	}
 }
 
 // ports reports addresses that cannot be open at the same time. An empty host

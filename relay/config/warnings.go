@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"postern/relay/dkim"
+	"postern/relay/submission"
 	"postern/relay/upstream"
 )
 
@@ -17,6 +18,12 @@ func (c *Config) Warnings() []string {
 		}
 	}
 	all = append(all, dkim.Warnings(c.DKIM)...)
+	for _, p := range c.Profiles {
+		named := slices.ContainsFunc(c.Listeners, func(l submission.Listener) bool { return l.Profile == p.Name })
+		if !named && len(p.Networks) == 0 {
+			all = append(all, fmt.Sprintf("profile %s is never used: no listener names it, and it has no networks", p.Name))
+		}
+	}
 	before := "" // the route that takes all
 	for _, r := range c.Routes {
 		switch {

@@ -35,17 +35,22 @@ var mechanisms = map[string]func(*exchange) sasl.Server{
 var (
 	errCredentials = message.Refuse(535, "5.7.8", "Authentication credentials invalid")
 	errMalformed   = message.Refuse(501, "5.5.2", "the response does not have the form of this mechanism")
-	errPlainAuth   = message.Refuse(523, "5.7.10", "TLS is required") // go-smtp's words
 	errFailures    = message.Refuse(421, "4.7.0", "too many failed logins, closing the connection")
 )
 
-// AuthMechanisms is asked for at EHLO under TLS, and not at HELO, which is how
-// we know which of them it was.
+// AuthMechanisms is asked for at EHLO, and not at HELO, which is how we know
+// which of them it was.
 func (s *session) AuthMechanisms() []string {
 	s.extended = true
 	s.guard.visit.know(s.client())
+	if s.mustSecure() {
+		return nil
+	}
 	return s.offered()
 }
+
+// mustSecure tells whether TLS must come before AUTH.
+func (s *session) mustSecure() bool { return s.talk.tls == nil && !s.gen.listener.PlaintextAuth }
 
 // offered are the mechanisms this client may use: EXTERNAL only with a
 // certificate.
@@ -59,7 +64,7 @@ func (s *session) offered() []string {
 // chain is the client's certificate and those up to an authority we trust; nil
 // if it has shown none.
 func (s *session) chain() []*x509.Certificate {
-	if state, ok := s.conn.TLSConnectionState(); ok && len(state.VerifiedChains) > 0 {
+	if state := s.talk.tls; state != nil && len(state.VerifiedChains) > 0 {
 		return state.VerifiedChains[0]
 	}
 	return nil
@@ -81,7 +86,7 @@ func (s *session) Auth(name string) (sasl.Server, error) {
 func (s *session) mayAuth(name string) *message.Reply {
 	offered := s.offered()
 	switch {
-	case s.client().TLSVersion == "":
+	case s.mustSecure():
 		return errNeedTLS
 	case s.transaction() != nil:
 		return errNested

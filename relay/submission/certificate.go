@@ -1,10 +1,13 @@
 package submission
 
 import (
+	"cmp"
 	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"sync"
 	"time"
 )
@@ -58,17 +61,34 @@ func loadCertificates(list []Certificate, log *slog.Logger) (*certificates, erro
 // client that asks for a name we do not have still gets the kind of key it
 // understands; one that understands none gets the first.
 func (c *certificates) choose(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+	return choose(c.current(time.Now()), hello), nil
+}
+
+// chooseRSA is choose with the RSA certificates before the others.
+func (c *certificates) chooseRSA(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	current := c.current(time.Now())
+	slices.SortStableFunc(current, func(a, b *tls.Certificate) int { return cmp.Compare(rank(a), rank(b)) })
+	return choose(current, hello), nil
+}
+
+func rank(c *tls.Certificate) int {
+	if c.Leaf.PublicKeyAlgorithm == x509.RSA {
+		return 0
+	}
+	return 1
+}
+
+func choose(current []*tls.Certificate, hello *tls.ClientHelloInfo) *tls.Certificate {
 	anyName := *hello
 	anyName.ServerName = ""
 	for _, h := range []*tls.ClientHelloInfo{hello, &anyName} {
 		for _, cert := range current {
 			if h.SupportsCertificate(cert) == nil {
-				return cert, nil
+				return cert
 			}
 		}
 	}
-	return current[0], nil
+	return current[0]
 }
 
 // current is the certificates as of now, read again first where files changed.

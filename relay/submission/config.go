@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"postern/relay/setting"
 )
 
 // Config is everything the room needs; the relay gathers it from the sections
@@ -20,6 +22,7 @@ type Config struct {
 	Hostname  string
 	Listeners []Listener
 	TLS       TLS
+	Profiles  []Profile
 	// Mechanisms are the SASL mechanisms offered, in that order.
 	Mechanisms []string
 	// MaxSize is the largest message in octets that any account may send; 0 is
@@ -27,6 +30,8 @@ type Config struct {
 	MaxSize int64
 	// MaxRecipients bounds the RCPT commands of a transaction; 0 is 10,000.
 	MaxRecipients int
+	// Recorder may ask for what is said; nil never does.
+	Recorder Recorder
 }
 
 // Listener is one address on which clients submit mail.
@@ -35,15 +40,31 @@ type Listener struct {
 	Name string `yaml:"name"`
 	// Address is host:port; an empty host is every address of the machine.
 	Address string `yaml:"address"`
-	// TLS is "starttls" (RFC 6409, port 587) or "implicit" (RFC 8314, port 465).
+	// TLS is "starttls" (RFC 6409, port 587), "implicit" (RFC 8314, port 465),
+	// "optional" (STARTTLS is offered, mail is taken without as well) or "none".
 	TLS string `yaml:"tls"`
+	// Networks are who may connect; empty: everybody.
+	Networks setting.Networks `yaml:"networks"`
+	// PlaintextAuth lets clients log in without TLS.
+	PlaintextAuth bool `yaml:"plaintext_auth"`
+	// Profile names the profile of its clients; empty: by their network.
+	Profile string `yaml:"profile"`
+	// ProxyProtocol are the balancers in front of it. Each of their connections
+	// must begin with a header of the PROXY protocol, version 1 or 2, that tells
+	// whose it is.
+	ProxyProtocol setting.Networks `yaml:"proxy_protocol"`
 }
 
 // The values of Listener.TLS.
 const (
 	startTLS    = "starttls"
 	implicitTLS = "implicit"
+	optionalTLS = "optional"
+	noTLS       = "none"
 )
+
+// mustTLS tells whether nothing is done for a client in clear.
+func (l Listener) mustTLS() bool { return l.TLS == startTLS || l.TLS == implicitTLS }
 
 // Check reports what is wrong with the listener.
 func (l Listener) Check(bad func(key, format string, args ...any)) {
@@ -53,8 +74,13 @@ func (l Listener) Check(bad func(key, format string, args ...any)) {
 	if err := checkAddress(l.Address); err != nil {
 		bad("address", "%v", err)
 	}
-	if l.TLS != startTLS && l.TLS != implicitTLS {
-		bad("tls", "%q is neither starttls (port 587) nor implicit (port 465)", l.TLS)
+	switch {
+	case !slices.Contains([]string{startTLS, implicitTLS, optionalTLS, noTLS}, l.TLS):
+		bad("tls", "%q is not one of starttls (port 587), implicit (port 465), optional and none", l.TLS)
+	case !l.mustTLS() && len(l.Networks) == 0:
+		bad("networks", "with tls: %s mail comes in unencrypted; name the networks of the devices that need it, such as [10.20.9.0/24]", l.TLS)
+	case l.mustTLS() && l.PlaintextAuth:
+		bad("plaintext_auth", "with tls: %s nobody can log in unencrypted; set tls to optional or none, or leave this out", l.TLS)
 	}
 }
 
@@ -85,16 +111,16 @@ type TLS struct {
 	ClientCA string `yaml:"client_ca"`
 }
 
-// versions are the values of TLS.MinVersion.
-var versions = map[string]uint16{"": tls.VersionTLS12, "1.2": tls.VersionTLS12, "1.3": tls.VersionTLS13}
+// versions are the values of TLS.MinVersion, from 1.2 on, and Profile.MinTLS.
+var versions = map[string]uint16{"": tls.VersionTLS12, "1.0": tls.VersionTLS10, "1.1": tls.VersionTLS11, "1.2": tls.VersionTLS12, "1.3": tls.VersionTLS13}
 
 // Check reports what is wrong with the section.
 func (t TLS) Check(bad func(key, format string, args ...any)) {
 	if len(t.Certificates) == 0 {
 		bad("certificates", `it is empty; clients need a certificate to log in safely ("postern cert" makes one)`)
 	}
-	if _, ok := versions[t.MinVersion]; !ok {
-		bad("min_version", `%q is not a version; write "1.2" or "1.3"`, t.MinVersion)
+	if versions[t.MinVersion] < tls.VersionTLS12 {
+		bad("min_version", `%q is not a version; write "1.2" or "1.3" (what older devices need is said in profiles)`, t.MinVersion)
 	}
 	if _, err := t.authorities(); err != nil {
 		bad("client_ca", "%v", err)
@@ -147,15 +173,28 @@ func (c Certificate) load() (*tls.Certificate, error) {
 }
 
 // check finds what no single section can see.
-func (c Config) check() error {
+func (c Config) check() (err error) {
+	CheckProfiles(c.Listeners, c.Profiles, func(path, format string, args ...any) {
+		if err == nil {
+			err = fmt.Errorf(path+": "+format, args...)
+		}
+	})
+	if err != nil {
+		return err
+	}
 	var names []string
 	for _, l := range c.Listeners {
 		if slices.Contains(names, l.Name) {
 			return fmt.Errorf("two listeners are named %q; give each its own name", l.Name)
 		}
 		names = append(names, l.Name)
-		if l.TLS != startTLS && l.TLS != implicitTLS {
-			return fmt.Errorf("listener %s: tls: %q is neither starttls nor implicit", l.Name, l.TLS)
+		l.Check(func(key, format string, args ...any) {
+			if err == nil {
+				err = fmt.Errorf("listener "+l.Name+": "+key+": "+format, args...)
+			}
+		})
+		if err != nil {
+			return err
 		}
 	}
 	for _, mechanism := range c.Mechanisms {

@@ -139,16 +139,7 @@ func receive(in *lines, spool io.Writer) (message.Header, error) {
 // notice when the connection ends within a chunk: it ends the message there.
 // But now that the message has ended it waits for us, and a client that sent
 // the whole waits for the answer: the connection must still be open.
-//
-// If the client has sent more, that may be lost to go-smtp, so the connection
-// is closed after the reply.
-func (s *session) whole() bool {
-	alive, more := s.guard.waiting(s.conn.Conn())
-	if more {
-		s.guard.closeAfterReply()
-	}
-	return alive
-}
+func (s *session) whole() bool { return s.talk.waiting() }
 
 // drain reads what is left of a message that is refused. go-smtp drains itself
 // what is beyond its own limit.

@@ -8,7 +8,9 @@ import (
 
 // timeouts are how long a client may take.
 type timeouts struct {
-	handshake time.Duration // to set up implicit TLS
+	proxy     time.Duration // for a balancer to say whose connection it is
+	first     time.Duration // for a client that begins with TLS where a greeting is due
+	handshake time.Duration // to set up TLS
 	command   time.Duration // for one command line (RFC 5321, section 4.5.3.2.7)
 	login     time.Duration // from connecting to a successful AUTH
 	block     time.Duration // between two reads of a message (section 4.5.3.2.5)
@@ -19,6 +21,8 @@ type timeouts struct {
 }
 
 var defaultTimeouts = timeouts{
+	proxy:     10 * time.Second,
+	first:     500 * time.Millisecond,
 	handshake: time.Minute,
 	command:   5 * time.Minute,
 	login:     15 * time.Minute,

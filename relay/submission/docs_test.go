@@ -71,7 +71,7 @@ func TestSecurityPageIsTrue(t *testing.T) {
 		"recipients of a message":                                                 maxRecipients,
 		"a line, of a command or in DATA":                                         fmt.Sprint(maxLine, " octets"),
 		"a message in memory":                                                     fmt.Sprint(readAhead, " octets"),
-		"a TLS handshake on the implicit port":                                    inWords(d.handshake),
+		"a TLS handshake":                                                         inWords(d.handshake),
 		"one command line":                                                        inWords(d.command),
 		"from connecting to a successful AUTH":                                    inWords(d.login),
 		"between two reads of a message":                                          inWords(d.block),

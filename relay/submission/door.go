@@ -1,7 +1,7 @@
 package submission
 
 import (
-	"crypto/tls"
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -17,7 +17,8 @@ type door struct {
 	address string // as configured
 	name    string
 	current atomic.Pointer[generation]
-	closed  chan struct{}
+	open    context.Context // ends when the door is closed
+	shut    context.CancelFunc
 }
 
 // bind opens a door.
@@ -26,7 +27,13 @@ func bind(l Listener) (*door, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listener %s: %w", l.Name, explain(l.Address, err))
 	}
-	return &door{Listener: listener, address: l.Address, closed: make(chan struct{})}, nil
+	return newDoor(listener, l.Address), nil
+}
+
+func newDoor(listener net.Listener, address string) *door {
+	d := &door{Listener: listener, address: address}
+	d.open, d.shut = context.WithCancel(context.Background())
+	return d
 }
 
 // explain says why an address cannot be listened on, and what to do.
@@ -44,12 +51,10 @@ func explain(address string, err error) error {
 	}
 }
 
-// use makes gen what new clients get, and retires what they got before.
+// use makes gen what new clients get.
 func (d *door) use(gen *generation) {
 	d.name = gen.listener.Name
-	if old := d.current.Swap(gen); old != nil {
-		old.Close()
-	}
+	d.current.Store(gen)
 }
 
 // run lets clients in until the door is closed.
@@ -63,59 +68,17 @@ func (d *door) run(s *Server) {
 			s.log.Error("cannot accept connections", "address", d.address, "reason", err.Error())
 			select {
 			case <-time.After(100 * time.Millisecond):
-			case <-d.closed:
+			case <-d.open.Done():
 				return
 			}
 		default:
-			d.admit(conn)
+			go d.current.Load().arrive(d.open, conn)
 		}
-	}
-}
-
-// admit takes one client as far as the session.
-func (d *door) admit(conn net.Conn) {
-	gen := d.current.Load()
-	client, ok := gen.guard(conn)
-	if !ok {
-		return
-	}
-	if gen.listener.TLS == implicitTLS {
-		go d.admitTLS(gen, client)
-		return
-	}
-	d.hand(gen, client, client)
-}
-
-// admitTLS is admit for a door behind which TLS begins at once.
-func (d *door) admitTLS(gen *generation, client *guard) {
-	client.opening.startTLS()
-	conn := tls.Server(client, gen.tls)
-	if client.opening.handshake(conn) != nil {
-		client.Close()
-		return
-	}
-	gen.secured(client, conn.ConnectionState())
-	d.hand(gen, client, conn)
-}
-
-// hand gives conn to gen, or to the one a reload has put in its place. A client
-// for which that is no use is turned away.
-func (d *door) hand(gen *generation, client *guard, conn net.Conn) {
-	for !gen.offer(conn) {
-		next := d.current.Load()
-		if next == gen || next.listener.TLS != gen.listener.TLS {
-			client.Close()
-			return
-		}
-		gen = next
 	}
 }
 
 // close lets nobody in any more. Clients inside stay.
 func (d *door) close() {
-	close(d.closed)
+	d.shut()
 	d.Listener.Close()
-	if gen := d.current.Load(); gen != nil {
-		gen.Close()
-	}
 }

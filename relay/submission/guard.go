@@ -14,8 +14,8 @@ import (
 // maxUnsent is how many octets of replies wait for the next read at most.
 const maxUnsent = 16 << 10
 
-// guard is the connection under TLS. go-smtp reads and writes through it,
-// directly or inside a *tls.Conn, and it gives what go-smtp does not:
+// guard is the connection under TLS. What go-smtp reads and writes passes talk,
+// TLS if there is any, and then the guard, which gives what go-smtp does not:
 //
 //   - Replies to pipelined commands leave together: writes wait until the next
 //     read (RFC 2920, section 3.2).
@@ -25,7 +25,7 @@ const maxUnsent = 16 << 10
 //     mail.
 //   - A read that failed fails for good, so that what comes after a timeout
 //     within a message is never taken for a command.
-//   - After the go-ahead for STARTTLS nothing but TLS leaves (opening.go).
+//   - While it sets up TLS it computes in turns with others (handshake.go).
 //   - It can be drained, and closed after the next reply.
 type guard struct {
 	net.Conn
@@ -39,6 +39,11 @@ type guard struct {
 	closed   sync.Once
 	opening  opening
 	visit    visit
+	turn     turn   // of a handshake
+	peeked   []byte // read before the first word, and not handed over yet
+
+	profile    *profile
+	transcript *transcript // nil: nobody wants it
 
 	writing sync.Mutex // held while octets leave
 	unsent  []byte
@@ -74,6 +79,7 @@ func newGuard(conn net.Conn, t timeouts) *guard {
 
 // Read sends what waits, then reads.
 func (g *guard) Read(b []byte) (int, error) {
+	g.turn.pause()
 	if err := g.flush(g.timeouts.write); err != nil {
 		g.breakOff(err)
 	}
@@ -81,7 +87,7 @@ func (g *guard) Read(b []byte) (int, error) {
 		return 0, err
 	}
 	began := time.Now()
-	n, err := g.Conn.Read(b)
+	n, err := g.receive(b)
 	g.waited(time.Since(began), n)
 	if err != nil {
 		return n, g.failed(err)
@@ -90,7 +96,27 @@ func (g *guard) Read(b []byte) (int, error) {
 		g.breakOff(err)
 		return 0, err
 	}
-	return n, nil
+	return n, g.takeTurn()
+}
+
+// receive reads what was peeked at first.
+func (g *guard) receive(b []byte) (int, error) {
+	if len(g.peeked) > 0 {
+		n := copy(b, g.peeked)
+		g.peeked = g.peeked[n:]
+		return n, nil
+	}
+	return g.Conn.Read(b)
+}
+
+// beginsWithTLS waits a moment for a client that says TLS before we have said
+// anything. Others wait for the greeting.
+func (g *guard) beginsWithTLS() bool {
+	var b [1]byte
+	g.Conn.SetReadDeadline(time.Now().Add(g.timeouts.first))
+	n, _ := g.Conn.Read(b[:])
+	g.peeked = b[:n]
+	return n == 1 && b[0] == recordHandshake
 }
 
 // breakOff lets nothing be read any more.
@@ -104,11 +130,6 @@ func (g *guard) breakOff(err error) {
 
 // Write keeps b for the next read or close.
 func (g *guard) Write(b []byte) (int, error) {
-	if err := g.opening.write(b); err != nil {
-		g.breakOff(err)
-		return 0, err
-	}
-	g.visit.heard(b)
 	g.writing.Lock()
 	g.unsent = append(g.unsent, b...)
 	full := len(g.unsent) > maxUnsent
@@ -153,7 +174,7 @@ func (g *guard) Close() error {
 // reply: closing with octets unread would reset the connection and may take
 // the reply back.
 func (g *guard) lingerOn() {
-	tcp, ok := g.Conn.(*net.TCPConn)
+	tcp, ok := tcpOf(g.Conn)
 	if !ok || tcp.CloseWrite() != nil {
 		return
 	}

@@ -16,7 +16,7 @@ var hints = []struct {
 	text     string
 	hint     string
 }{
-	{"AUTH", 523, "", "", "the device logs in without encryption; set it to STARTTLS or TLS"},
+	{"AUTH", 530, "", "", "the device logs in without encryption; set it to STARTTLS or TLS"},
 	{"AUTH EXTERNAL", 504, "", "", "the device shows no client certificate of an authority in tls.client_ca; give it one, or choose LOGIN or PLAIN"},
 	{"AUTH", 504, "", "", "choose a mechanism that is offered, LOGIN or PLAIN on most devices, or add this one to auth.mechanisms"},
 	{"AUTH EXTERNAL", 535, "", "", "list the device's certificate under certificates of an account"},

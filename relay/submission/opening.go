@@ -7,79 +7,74 @@ import (
 	"io"
 	"net"
 	"slices"
+	"strings"
 	"time"
 )
 
-// opening watches how a connection begins: in clear until the go-ahead for
-// STARTTLS, or with TLS at once.
-//
-// go-smtp answers a handshake that failed in clear and goes on reading
-// commands. After the go-ahead, though, only TLS may leave: whatever else is
-// written tells that the handshake failed, and the connection ends there.
+// opening watches how a connection begins, in clear or with TLS, and finds what
+// keeps it from going on.
 type opening struct {
 	began   bool      // the client has sent something
-	greeted bool      // the greeting was written
+	spoken  bool      // in clear, before TLS
 	tls     bool      // TLS, from the go-ahead or from the start
 	since   time.Time // when tls was set
 	offered uint16    // the highest TLS version of the ClientHello; 0 before it
-	settled bool      // the handshake is known to have succeeded or failed
+	oldKeys bool      // the ClientHello offers no key exchange but RSA
+	told    bool      // what went wrong has been said
 
 	failed func(reason, hint string) // logs and counts
 }
 
-// The first octets of TLS records (RFC 8446, section 5.1).
-const (
-	recordFirst     = 20
-	recordHandshake = 22
-	recordLast      = 23
-)
+// recordHandshake is the first octet of a ClientHello (RFC 8446, section 5.1).
+const recordHandshake = 22
+
+// How a header of the PROXY protocol begins, in version 1 and 2.
+var proxyHeaders = [][]byte{[]byte("PROXY "), []byte("\r\n\r\n\x00\r\nQUIT\n")}
 
 // startTLS notes that the next octets are TLS.
 func (o *opening) startTLS() {
+	o.spoken = o.began
 	o.tls = true
 	o.since = time.Now()
 }
 
+// fail says what went wrong, once.
+func (o *opening) fail(reason, hint string) {
+	if !o.told {
+		o.told = true
+		o.failed(reason, hint)
+	}
+}
+
 // read looks at octets from the client.
 func (o *opening) read(b []byte) error {
-	first := !o.began && len(b) > 0
-	o.began = o.began || first
-	if first && !o.tls && b[0] == recordHandshake {
-		o.failed("TLS where SMTP was expected", "set the client to STARTTLS, or to the port of a listener with tls: implicit")
+	if o.began || len(b) == 0 {
+		return nil
+	}
+	o.began = true
+	if !o.tls && b[0] == recordHandshake {
+		o.fail("TLS where SMTP was expected", "set the client to STARTTLS, or to the port of a listener with tls: implicit; or give it a profile with tls_on_connect: true")
 		return net.ErrClosed
+	}
+	for _, header := range proxyHeaders {
+		if bytes.HasPrefix(b, header) {
+			o.fail("a PROXY header from a stranger", "if it is your balancer, add its address to proxy_protocol of the listener")
+			return net.ErrClosed
+		}
 	}
 	return nil
 }
 
-// write looks at octets for the client. The first 220 is the greeting, the
-// second the go-ahead (RFC 3207, section 4).
-func (o *opening) write(b []byte) error {
-	if !o.tls {
-		if bytes.HasPrefix(b, []byte("220 ")) {
-			if o.greeted {
-				o.startTLS()
-			}
-			o.greeted = true
-		}
-		return nil
-	}
-	if len(b) > 0 && recordFirst <= b[0] && b[0] <= recordLast {
-		return nil
-	}
-	if !o.settled {
-		o.settled = true
-		o.failed("STARTTLS handshake failed", o.hint())
-	}
-	return net.ErrClosed
-}
-
-// hint is what may have gone wrong, as far as one can see from here.
-func (o *opening) hint() string {
+// hint is what may have gone wrong, as far as one can see from here, where TLS
+// has to be least at least.
+func (o *opening) hint(least uint16) string {
 	switch {
 	case o.offered == 0:
 		return "what the client sent is not TLS"
-	case o.offered < tls.VersionTLS12:
-		return "the client offers at most " + tls.VersionName(o.offered) + ", which is not accepted; look for an update of its firmware"
+	case o.offered < least:
+		return "the client offers at most " + tls.VersionName(o.offered) + ", which is not accepted; look for an update of its firmware, or give it a profile with min_tls"
+	case o.oldKeys:
+		return "the client offers no key exchange but RSA; look for an update of its firmware, or give it a profile with rsa_key_exchange: true"
 	default:
 		return "the client broke it off or found no common version or cipher; it may not trust the certificate, or have connected by a name that is not in it"
 	}
@@ -89,25 +84,33 @@ func (o *opening) hint() string {
 func noteHello(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 	if g, ok := hello.Conn.(*guard); ok && len(hello.SupportedVersions) > 0 {
 		g.opening.offered = slices.Max(hello.SupportedVersions)
+		g.opening.oldKeys = !slices.ContainsFunc(hello.CipherSuites, hasOwnKeys)
 	}
 	return nil, nil
 }
 
-// handshake sets up implicit TLS.
-func (o *opening) handshake(conn *tls.Conn) error {
-	o.settled = true // plain text is not possible here
+// hasOwnKeys tells whether a suite makes keys for each connection.
+func hasOwnKeys(suite uint16) bool {
+	name := tls.CipherSuiteName(suite)
+	return strings.HasPrefix(name, "TLS_ECDHE_") || strings.HasPrefix(name, "TLS_AES_") || strings.HasPrefix(name, "TLS_CHACHA20_")
+}
+
+// handshake sets up TLS.
+func (o *opening) handshake(conn *tls.Conn, least uint16) error {
 	err := conn.Handshake()
 	var notTLS tls.RecordHeaderError
 	switch {
 	case err == nil:
+	case o.spoken:
+		o.fail("STARTTLS handshake failed: "+err.Error(), o.hint(least))
 	case errors.Is(err, io.EOF) && !o.began:
 		// somebody looked whether the port is open
 	case !o.began:
-		o.failed("no TLS handshake", "the client said nothing; if it waits for a greeting, set it to TLS (SSL) or to the STARTTLS port")
+		o.fail("no TLS handshake", "the client said nothing; if it waits for a greeting, set it to TLS (SSL) or to the STARTTLS port")
 	case errors.As(err, &notTLS):
-		o.failed("no TLS handshake", "what the client sent is not TLS; set it to TLS (SSL) or to the STARTTLS port")
+		o.fail("no TLS handshake", "what the client sent is not TLS; set it to TLS (SSL) or to the STARTTLS port")
 	default:
-		o.failed("TLS handshake failed: "+err.Error(), o.hint())
+		o.fail("TLS handshake failed: "+err.Error(), o.hint(least))
 	}
 	return err
 }

@@ -49,14 +49,16 @@ func (p *pipes) dial(t *testing.T, on *post) *wireClient {
 func openPipes(t *testing.T) (*post, *pipes) {
 	listener := &pipes{ends: make(chan net.Conn), closed: make(chan struct{})}
 	p := open(t, func(p *post) { p.config.Listeners = nil })
-	secure, err := newTLS(p.config.TLS, p.Server.log)
+	certs, err := loadCertificates(p.config.TLS.Certificates, p.Server.log)
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &door{Listener: listener, closed: make(chan struct{})}
-	gen := p.newGeneration(p.config, Listener{Name: "memory", TLS: implicitTLS}, secure)
-	p.running.Go(gen.serve)
-	d.use(gen)
+	profiles, err := newProfiles(p.config, certs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := newDoor(listener, "memory")
+	d.use(p.newGeneration(p.config, Listener{Name: "memory", TLS: implicitTLS}, profiles))
 	p.running.Go(func() { d.run(p.Server) })
 	p.doors = append(p.doors, d)
 	return p, listener

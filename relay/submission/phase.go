@@ -3,7 +3,6 @@ package submission
 import (
 	"errors"
 	"net"
-	"os"
 	"time"
 
 	"postern/relay/message"
@@ -143,26 +142,6 @@ func (g *guard) isDraining() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.draining
-}
-
-// waiting tells whether the client at the other end of conn, which is g or a
-// *tls.Conn over g, is still there and waits for us. More tells whether it has
-// said something that TLS had read already; that is lost now. Nobody else may be
-// reading.
-//
-// It reads without waiting: a stream that has ended says so, and one that has
-// not says that there is nothing.
-func (g *guard) waiting(conn net.Conn) (alive, more bool) {
-	g.setProbing(true)
-	defer g.setProbing(false)
-	var b [4096]byte
-	for {
-		n, err := conn.Read(b[:])
-		more = more || n > 0
-		if err != nil {
-			return more || errors.Is(err, os.ErrDeadlineExceeded) && g.intact(), more
-		}
-	}
 }
 
 func (g *guard) setProbing(on bool) {

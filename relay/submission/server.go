@@ -2,7 +2,6 @@ package submission
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -20,16 +19,17 @@ type Server struct {
 	log         *slog.Logger
 	timeouts    timeouts
 	connections *connections
+	handshakes  gate
 
 	mu      sync.Mutex
 	doors   []*door
 	down    bool
-	running sync.WaitGroup // doors and generations
+	running sync.WaitGroup // doors
 }
 
 // NewServer makes a server that asks gw. It listens after Start.
 func NewServer(gw Gateway, m *metrics.Metrics, log *slog.Logger) *Server {
-	return &Server{gateway: gw, metrics: m, log: log, timeouts: defaultTimeouts, connections: newConnections()}
+	return &Server{gateway: gw, metrics: m, log: log, timeouts: defaultTimeouts, connections: newConnections(), handshakes: newGate()}
 }
 
 // Start reads the certificates and listens on every address. After an error,
@@ -50,7 +50,11 @@ func (s *Server) apply(cfg Config) error {
 	if err := cfg.check(); err != nil {
 		return err
 	}
-	t, err := newTLS(cfg.TLS, s.log)
+	certs, err := loadCertificates(cfg.TLS.Certificates, s.log)
+	if err != nil {
+		return err
+	}
+	profiles, err := newProfiles(cfg, certs)
 	if err != nil {
 		return err
 	}
@@ -58,7 +62,7 @@ func (s *Server) apply(cfg Config) error {
 	if err != nil {
 		return err
 	}
-	s.change(cfg, t, doors, fresh)
+	s.change(cfg, profiles, doors, fresh)
 	return nil
 }
 
@@ -89,11 +93,9 @@ func (s *Server) plan(listeners []Listener) (doors, fresh []*door, err error) {
 }
 
 // change makes the plan true. It cannot fail.
-func (s *Server) change(cfg Config, t *tls.Config, doors, fresh []*door) {
+func (s *Server) change(cfg Config, profiles []*profile, doors, fresh []*door) {
 	for i, d := range doors {
-		gen := s.newGeneration(cfg, cfg.Listeners[i], t)
-		s.running.Go(gen.serve)
-		d.use(gen)
+		d.use(s.newGeneration(cfg, cfg.Listeners[i], profiles))
 	}
 	for _, d := range fresh {
 		s.running.Go(func() { d.run(s) })

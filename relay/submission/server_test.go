@@ -395,7 +395,7 @@ func TestAReloadThatFailsChangesNothing(t *testing.T) {
 		}, "listener b: another program already listens on " + taken.Addr().String()},
 		"an address is not ours":       {func(c *Config) { c.Listeners = []Listener{{Name: "a", Address: "192.0.2.1:0", TLS: "implicit"}} }, "this machine has no address 192.0.2.1:0"},
 		"two names are the same":       {func(c *Config) { c.Listeners = append(good[:2:2], good[0]) }, `two listeners are named "submission"`},
-		"a TLS mode does not exist":    {func(c *Config) { c.Listeners = []Listener{{Name: "a", Address: ":0", TLS: "maybe"}} }, `"maybe" is neither starttls nor implicit`},
+		"a TLS mode does not exist":    {func(c *Config) { c.Listeners = []Listener{{Name: "a", Address: "127.0.0.1:0", TLS: "maybe"}} }, `"maybe" is not one of starttls`},
 		"a mechanism does not exist":   {func(c *Config) { c.Mechanisms = []string{"DIGEST-MD5"} }, `"DIGEST-MD5" is not one of`},
 		"there is no certificate":      {func(c *Config) { c.TLS.Certificates = nil }, "tls.certificates is empty"},
 		"a TLS version does not exist": {func(c *Config) { c.TLS.MinVersion = "1.1" }, `"1.1" is neither 1.2 nor 1.3`},
@@ -445,14 +445,15 @@ func TestConfigurationsAreChecked(t *testing.T) {
 		check func(bad func(key, format string, args ...any))
 		keys  string
 	}{
-		"a good listener":              {Listener{Name: "a", Address: ":587", TLS: "starttls"}.Check, ""},
-		"an empty listener":            {Listener{}.Check, "name address tls"},
-		"a port that is none":          {Listener{Name: "a", Address: "127.0.0.1:smtp", TLS: "implicit"}.Check, "address"},
-		"no port":                      {Listener{Name: "a", Address: "127.0.0.1", TLS: "implicit"}.Check, "address"},
-		"an optional TLS":              {Listener{Name: "a", Address: ":587", TLS: "optional"}.Check, "tls"},
-		"no certificates, old version": {TLS{MinVersion: "1.1"}.Check, "certificates min_version"},
-		"no key":                       {Certificate{Certificate: "x"}.Check, "key"},
-		"no certificate":               {Certificate{Key: "x"}.Check, "certificate"},
+		"a good listener":               {Listener{Name: "a", Address: ":587", TLS: "starttls"}.Check, ""},
+		"an empty listener":             {Listener{}.Check, "name address tls"},
+		"a port that is none":           {Listener{Name: "a", Address: "127.0.0.1:smtp", TLS: "implicit"}.Check, "address"},
+		"no port":                       {Listener{Name: "a", Address: "127.0.0.1", TLS: "implicit"}.Check, "address"},
+		"a TLS that is none":            {Listener{Name: "a", Address: ":587", TLS: "maybe"}.Check, "tls"},
+		"an optional TLS for everybody": {Listener{Name: "a", Address: ":25", TLS: "optional"}.Check, "networks"},
+		"no certificates, old version":  {TLS{MinVersion: "1.1"}.Check, "certificates min_version"},
+		"no key":                        {Certificate{Certificate: "x"}.Check, "key"},
+		"no certificate":                {Certificate{Key: "x"}.Check, "certificate"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var keys []string

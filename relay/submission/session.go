@@ -1,7 +1,6 @@
 package submission
 
 import (
-	"crypto/tls"
 	"errors"
 	"log/slog"
 	"strings"
@@ -30,6 +29,7 @@ type session struct {
 	server *Server
 	gen    *generation
 	conn   *smtp.Conn
+	talk   *talk
 	guard  *guard
 	log    *slog.Logger
 
@@ -64,37 +64,19 @@ var (
 )
 
 // newSession is called at the first EHLO or HELO, and at that after STARTTLS.
-func (g *generation) newSession(c *smtp.Conn) (smtp.Session, error) {
-	s := &session{server: g.server, gen: g, conn: c}
-	switch conn := c.Conn().(type) {
-	case *guard:
-		s.guard = conn
-	case *tls.Conn:
-		s.guard = conn.NetConn().(*guard)
-		if !s.guard.opening.settled {
-			g.secured(s.guard, conn.ConnectionState())
-		}
-	}
-	s.log = g.server.log.With("listener", g.listener.Name, "peer", s.guard.remote.String())
+func newSession(t *talk, c *smtp.Conn) *session {
+	s := &session{server: t.gen.server, gen: t.gen, conn: c, talk: t, guard: t.guard}
+	s.log = t.gen.log.With("peer", t.guard.remote.String())
 	s.guard.visit.know(s.client())
-	return s, nil
+	return s
 }
 
 // client is who the other end is, as far as we know now.
 func (s *session) client() message.Client {
-	c := message.Client{
-		Identity:  s.identity,
-		Mechanism: s.mechanism,
-		Address:   s.guard.remote,
-		Hello:     printable(s.conn.Hostname()),
-		Extended:  s.extended,
-		Listener:  s.gen.listener.Name,
-	}
+	c := s.talk.client()
+	c.Identity, c.Mechanism = s.identity, s.mechanism
+	c.Hello, c.Extended = printable(s.conn.Hostname()), s.extended
 	c.Hello = c.Hello[:min(len(c.Hello), maxHello)]
-	if state, ok := s.conn.TLSConnectionState(); ok {
-		c.TLSVersion = tls.VersionName(state.Version)
-		c.TLSCipher = tls.CipherSuiteName(state.CipherSuite)
-	}
 	return c
 }
 
@@ -147,7 +129,7 @@ func (s *session) mail(m *message.Message, from string) (limit int64, err error)
 // mayMail checks that the session is where MAIL is due.
 func (s *session) mayMail(m *message.Message) error {
 	switch {
-	case m.Client.TLSVersion == "":
+	case m.Client.TLSVersion == "" && s.gen.listener.mustTLS():
 		return errNeedTLS
 	case s.transaction() != nil:
 		return errNested

@@ -40,6 +40,7 @@ type gateway struct {
 	stall   time.Duration                                       // before each write of a spool
 	accept  func(ctx context.Context, m *message.Message) error // nil: yes
 	expires time.Time                                           // of what a password proves
+	connect func(c message.Client) error                        // nil: yes
 
 	mu       sync.Mutex
 	messages []*message.Message
@@ -49,7 +50,12 @@ type gateway struct {
 	largest  int // octets written to a spool at once
 }
 
-func (g *gateway) Connect(message.Client) error { return nil }
+func (g *gateway) Connect(c message.Client) error {
+	if g.connect != nil {
+		return g.connect(c)
+	}
+	return nil
+}
 
 func (g *gateway) Password(_ context.Context, c message.Client, name, password string) (message.Identity, error) {
 	account, err := g.password(c, name, password)

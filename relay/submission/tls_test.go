@@ -70,7 +70,7 @@ func TestCertificatesAreReadAgainWhenTheirFilesChange(t *testing.T) {
 	p := open(t, func(p *post) {
 		p.config.TLS.Certificates = []Certificate{p.issue(t, dir, "only", ecdsaKey, "localhost")}
 	})
-	certs := p.doors[0].current.Load().tls.GetCertificate
+	certs := p.doors[0].current.Load().profiles[0].tls.GetCertificate
 	hello := &tls.ClientHelloInfo{SupportedVersions: []uint16{tls.VersionTLS13}}
 	get := func() *tls.Certificate {
 		c, err := certs(hello)

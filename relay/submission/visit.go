@@ -1,7 +1,6 @@
 package submission
 
 import (
-	"bytes"
 	"sync"
 	"time"
 
@@ -23,6 +22,13 @@ func (v *visit) know(c message.Client) {
 	v.noted.Client = c
 }
 
+// who the client is, as far as it was known last.
+func (v *visit) who() message.Client {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.noted.Client
+}
+
 // trouble notes what went wrong last, and what to change. Logged tells that a
 // log line with both has been written.
 func (v *visit) trouble(what, hint string, logged bool) {
@@ -35,14 +41,6 @@ func (v *visit) trouble(what, hint string, logged bool) {
 // refused notes what a command was answered.
 func (v *visit) refused(command string, r *message.Reply) {
 	v.trouble(command+": "+r.String(), hintFor(command, r), false)
-}
-
-// heard looks at a reply that leaves in clear. That AUTH needs TLS is said by
-// go-smtp itself; nobody else learns of it.
-func (v *visit) heard(reply []byte) {
-	if bytes.HasPrefix(reply, []byte("523 ")) {
-		v.refused("AUTH", errPlainAuth)
-	}
 }
 
 // accepted notes a message.

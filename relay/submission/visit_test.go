@@ -67,9 +67,9 @@ func TestTheGatewayIsToldHowAVisitEnded(t *testing.T) {
 			auth(c, "CRAM-MD5", "", "504")
 		}, "", true, 0, "AUTH CRAM-MD5: 504 5.5.4 CRAM-MD5 is not offered; use PLAIN, LOGIN", "LOGIN or PLAIN"},
 		{"AUTH before TLS", "submission", func(c *wireClient) {
-			auth(c, "PLAIN", b64("\x00printer\x00canary-secret"), "523")
+			auth(c, "PLAIN", b64("\x00printer\x00canary-secret"), "530")
 			c.ask("QUIT", "221")
-		}, "", false, 0, "AUTH: 523 5.7.10 TLS is required", "set it to STARTTLS or TLS"},
+		}, "", false, 0, "AUTH PLAIN: 530 5.7.0 Must issue a STARTTLS", "set it to STARTTLS or TLS"},
 		{"MAIL before TLS", "submission", func(c *wireClient) {
 			c.ask("EHLO printer", "250")
 			c.ask("MAIL FROM:<scan@example.com>", "530")
