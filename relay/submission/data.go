@@ -38,7 +38,13 @@ func (s *session) Data(r io.Reader) error {
 	}
 	s.guard.beginTransfer()
 	defer s.guard.endTransfer()
+	var repaired *repairer
+	if t.Client.Repair.LineEnds {
+		repaired = &repairer{r: r, dots: !chunked}
+		r = repaired
+	}
 	in := newLines(r, t.limit)
+	in.repaired = repaired
 	err := s.take(t, in, chunked)
 	if err != nil && in.lost == nil {
 		in.lost = drain(in.r)
@@ -101,6 +107,9 @@ func (s *session) take(t *transaction, in *lines, chunked bool) (err error) {
 	if chunked && !s.whole() {
 		in.lost = io.ErrUnexpectedEOF
 		return in.lost
+	}
+	if n := in.repairs(); n > 0 {
+		t.Changes = append(t.Changes, message.Change{Rule: "line-endings", Field: "body", Before: fmt.Sprint(n, " lines ended in CR or LF alone")})
 	}
 	s.server.observe("data", began)
 	if t.Body, err = spool.Body(); err != nil {

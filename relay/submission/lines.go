@@ -9,8 +9,8 @@ import (
 // lines reads a message and lets through only lines that end in CRLF, without
 // NUL, up to the size allowed. The server after us may take a bare CR or LF for
 // a line end and so see the end of the message, and a second message, where we
-// saw text: SMTP smuggling. Such a message is refused, not repaired, because a
-// repair breaks signatures.
+// saw text: SMTP smuggling. Such a message is refused, because a repair breaks
+// signatures; but where a profile asks for it, it is repaired (repair.go).
 //
 // Its errors are a *message.Reply for what the client did wrong, or those of
 // the connection, which are kept in lost.
@@ -22,6 +22,8 @@ type lines struct {
 	line int   // lines ended
 	last byte  // the octet before
 	lost error // why no more can be read, if not for the end of the message
+
+	repaired *repairer // below r; nil: nothing is repaired
 }
 
 // unlimited stands for no limit.
@@ -71,6 +73,14 @@ func (l *lines) check(b []byte) error {
 
 func (l *lines) refuse(what string) error {
 	return message.Refuse(550, "5.6.0", "line %d of the message holds %s; lines must end in CR LF and hold no NUL (RFC 5321, section 2.3.8)", l.line+1, what)
+}
+
+// repairs is how many line ends were repaired.
+func (l *lines) repairs() int {
+	if l.repaired == nil {
+		return 0
+	}
+	return l.repaired.count
 }
 
 // unfinished tells whether the message does not end in CRLF, which BDAT allows.
