@@ -37,10 +37,11 @@ func (m *Match) UnmarshalText(b []byte) error {
 	if strings.Contains(strings.TrimPrefix(s, "@*."), "*") && s != "*" {
 		return m.wildcard(s)
 	}
-	*m = Match{text: s}
-	if err := m.pattern.UnmarshalText(b); err != nil {
+	var p message.Pattern
+	if err := p.UnmarshalText(b); err != nil {
 		return fmt.Errorf("%q is not an address, @domain, *@*.domain, * or a /RE2 expression/", s)
 	}
+	*m = Match{text: s, pattern: p}
 	return nil
 }
 
