@@ -78,7 +78,8 @@ func deferAll(c *queue.Claim, why error) []message.Result {
 	return results
 }
 
-// laneSet is one loop per lane, all of one configuration.
+// laneSet is one loop per lane, and one that watches the DKIM keys, all of one
+// configuration.
 type laneSet struct {
 	cancel context.CancelFunc
 	loops  sync.WaitGroup
@@ -89,6 +90,7 @@ func (l *laneSet) start(r *Relay, s *stations) {
 	l.stop()
 	ctx, cancel := context.WithCancel(r.cut)
 	l.cancel = cancel
+	l.loops.Go(func() { s.dkim.Watch(ctx) })
 	for _, lane := range s.upstreams.Lanes() {
 		l.loops.Go(func() { r.serve(ctx, s, lane) })
 	}

@@ -8,6 +8,7 @@ import (
 	"postern/metrics"
 	"postern/policy"
 	"postern/relay/config"
+	"postern/relay/dkim"
 	"postern/relay/submission"
 	"postern/relay/upstream"
 	"postern/rewrite"
@@ -19,6 +20,7 @@ type stations struct {
 	accounts  *auth.Accounts
 	policy    *policy.Policy
 	rewrite   *rewrite.Rewrite
+	dkim      *dkim.Set
 	upstreams *upstream.Set
 }
 
@@ -43,6 +45,10 @@ func (r *Relay) build(cfg *config.Config, before *upstream.Set) (*stations, erro
 	s.policy = policy.New(cfg.Policy, policies)
 	if s.rewrite, err = rewrite.New(cfg.Headers, cfg.Rewrite, cfg.Rewriting(), cfg.Hostname); err != nil {
 		return nil, fmt.Errorf("rewriting: %w", err)
+	}
+	s.dkim, err = dkim.New(cfg.DKIM, dkim.Options{DataDir: cfg.DataDir, Resolver: cfg.DNS.Resolver, Metrics: r.metrics, Log: r.log})
+	if err != nil {
+		return nil, fmt.Errorf("dkim: %w", err)
 	}
 	s.upstreams, err = upstream.New(
 		cfg.Routing(),
@@ -69,7 +75,7 @@ func (s *stations) submission() submission.Config {
 
 // names are the label values of the stations' configuration.
 func (s *stations) names() metrics.Names {
-	n := metrics.Names{Mechanisms: s.accounts.Mechanisms(), Routes: s.upstreams.Lanes(), Rules: s.rewrite.Rules()}
+	n := metrics.Names{Mechanisms: s.accounts.Mechanisms(), Routes: s.upstreams.Lanes(), Rules: s.rewrite.Rules(), DKIM: s.dkim.Names()}
 	for _, l := range s.config.Listeners {
 		n.Listeners = append(n.Listeners, l.Name)
 	}

@@ -23,6 +23,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -201,4 +202,17 @@ func (s *Set) standing(domain string) string {
 		}
 	}
 	return strings.Join(all, ", ")
+}
+
+// Names are what the numbers call the keys by.
+func (s *Set) Names() []metrics.DKIMKey {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var all []metrics.DKIMKey
+	for _, c := range s.candidates() {
+		if k := (metrics.DKIMKey{Domain: c.domain, Algorithm: c.algorithm}); !slices.Contains(all, k) {
+			all = append(all, k)
+		}
+	}
+	return all
 }
