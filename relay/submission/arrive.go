@@ -11,18 +11,26 @@ import (
 
 // What happens between a connection and its first word.
 
-// arrive takes a connection as far as the session, or turns it away. The door
-// closes it when it is shut before we know whose it is.
+// arrive takes a connection as far as the session, or turns it away. Open ends
+// when the door is shut.
 func (g *generation) arrive(open context.Context, conn net.Conn) {
-	conn, ok := g.unwrap(open, conn)
-	if !ok {
-		return
-	}
+	conn, err := g.unwrap(open, conn)
 	client := newGuard(conn, g.server.timeouts)
 	client.profile = g.profileOf(client.remote.Addr())
-	if !g.admit(client) {
+	client.visit.know(g.client(client))
+	client.gone = func() { g.server.left(client) }
+	if err != nil {
+		g.turnAway(client, "no PROXY header: "+err.Error(), "have the balancer send one, or take its address out of proxy_protocol")
 		return
 	}
+	if refusal := g.refusal(client); refusal != "" {
+		if g.listener.TLS != implicitTLS { // who expects TLS cannot read it
+			client.unsent = []byte(refusal + "\r\n")
+		}
+		g.turnAway(client, refusal, "")
+		return
+	}
+	g.admit(client)
 	if g.listener.TLS == implicitTLS || client.profile.TLSOnConnect && g.listener.TLS != noTLS && client.beginsWithTLS() {
 		g.secure(client)
 		return
@@ -30,22 +38,17 @@ func (g *generation) arrive(open context.Context, conn net.Conn) {
 	g.speak(&talk{Conn: client, guard: client, gen: g})
 }
 
-// admit lets a client in, or tells it why not, in clear: who expects TLS cannot
-// read it.
-func (g *generation) admit(client *guard) bool {
+// turnAway ends a connection that may not come in.
+func (g *generation) turnAway(client *guard, reason, hint string) {
+	g.server.metrics.ConnectionsTotal.WithLabelValues(g.listener.Name, "refused").Inc()
+	g.log.Warn("connection refused", "peer", client.remote.String(), "reason", reason, "hint", hint)
+	client.visit.trouble(reason, hint, true)
+	client.Close()
+}
+
+// admit lets a client in.
+func (g *generation) admit(client *guard) {
 	s, name := g.server, g.listener.Name
-	client.visit.know(g.client(client))
-	refusal := g.refusal(client)
-	if refusal != "" {
-		s.metrics.ConnectionsTotal.WithLabelValues(name, "refused").Inc()
-		g.log.Warn("connection refused", "peer", client.remote.String(), "reply", refusal)
-		if g.listener.TLS != implicitTLS {
-			client.unsent = []byte(refusal + "\r\n")
-		}
-		client.visit.trouble(refusal, "", true)
-		client.Close()
-		return false
-	}
 	s.metrics.ConnectionsTotal.WithLabelValues(name, "served").Inc()
 	s.metrics.Connections.WithLabelValues(name).Inc()
 	if r := g.config.Recorder; r != nil && r.Recording(client.remote.Addr()) {
@@ -57,7 +60,6 @@ func (g *generation) admit(client *guard) bool {
 		g.log.Warn("too many commands", "peer", client.remote.String(), "limit", client.mostSaid)
 	}
 	client.opening.failed = func(reason, hint string) { g.tlsFailed(client, reason, hint) }
-	return true
 }
 
 // client is who the other end is, as far as its connection tells.
@@ -68,7 +70,6 @@ func (g *generation) client(client *guard) message.Client {
 // refusal is what a client is told that may not come in, in one line; "" if it
 // may. Who was counted leaves when its guard is closed.
 func (g *generation) refusal(client *guard) string {
-	client.gone = func() { g.server.left(client) }
 	if networks := g.listener.Networks; len(networks) > 0 && !networks.Contain(client.remote.Addr()) {
 		return message.Refuse(554, "5.7.1", "%s may not connect here; the administrator can add it to the networks of listener %s",
 			client.remote.Addr(), g.listener.Name).String()

@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -12,6 +13,7 @@ import (
 	"testing"
 
 	"postern/relay/message"
+	"postern/relay/setting"
 )
 
 func b64(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }
@@ -48,11 +50,27 @@ func TestDialogues(t *testing.T) {
 			title, script, _ := strings.Cut(part, "\n")
 			t.Run(fmt.Sprintf("%s/%d %s", strings.TrimSuffix(filepath.Base(file), ".dialogue"), i, title), func(t *testing.T) {
 				t.Parallel()
-				(&dialogue{t: t, post: open(t, func(p *post) { p.maxSize = 1000 })}).play(script)
+				(&dialogue{t: t, post: open(t, forDevices)}).play(script)
 			})
 		}
 	}
 }
+
+// forDevices adds listeners for old devices: devices (STARTTLS) is lenient and
+// repairs, outdated (no TLS) adds what the oldest need.
+func forDevices(p *post) {
+	p.maxSize = 1000
+	p.config.Listeners = append(p.config.Listeners,
+		Listener{Name: "devices", Address: "127.0.0.1:0", TLS: startTLS, Profile: "devices"},
+		Listener{Name: "outdated", Address: "127.0.0.1:0", TLS: noTLS, Networks: home, PlaintextAuth: true, Profile: "outdated"})
+	p.config.Profiles = []Profile{
+		{Name: "devices", LenientSyntax: true, LineEndings: "repair"},
+		{Name: "outdated", LenientSyntax: true, LineEndings: "repair", AuthEquals: true, Hide: []string{"CHUNKING", "SMTPUTF8", "DSN", "LIMITS"}},
+	}
+}
+
+// home is where tests come from.
+var home = setting.Networks{setting.Network(netip.MustParsePrefix("127.0.0.0/8"))}
 
 type dialogue struct {
 	t      *testing.T

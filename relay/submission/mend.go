@@ -15,7 +15,7 @@ import (
 //
 //	HELO                              HELO unknown
 //	DATA_ (a space behind it)         DATA
-//	MAIL FROM scan@example.com        MAIL FROM:<scan@example.com>
+//	MAIL FROM scan@example.com        MAIL FROM:scan@example.com
 //	MAIL FROM:<scan@example.com       MAIL FROM:<scan@example.com>
 //	RCPT TO:"A B" <a@example.com>;    RCPT TO:<a@example.com>
 //	MAIL FROM:<scan@example.com> x=y  MAIL FROM:<scan@example.com>
