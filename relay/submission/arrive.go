@@ -11,9 +11,9 @@ import (
 
 // What happens between a connection and its first word.
 
-// arrive takes a connection as far as the session, or turns it away. Open ends
-// when the door is shut.
-func (g *generation) arrive(open context.Context, conn net.Conn) {
+// arrive lets a client in, or turns it away: nil. Open ends when the door is
+// shut.
+func (g *generation) arrive(open context.Context, conn net.Conn) *guard {
 	conn, err := g.unwrap(open, conn)
 	client := newGuard(conn, g.server.timeouts)
 	client.profile = g.profileOf(client.remote.Addr())
@@ -21,16 +21,21 @@ func (g *generation) arrive(open context.Context, conn net.Conn) {
 	client.gone = func() { g.server.left(client) }
 	if err != nil {
 		g.turnAway(client, "no PROXY header: "+err.Error(), "have the balancer send one, or take its address out of proxy_protocol")
-		return
+		return nil
 	}
 	if refusal := g.refusal(client); refusal != "" {
 		if g.listener.TLS != implicitTLS { // who expects TLS cannot read it
 			client.unsent = []byte(refusal + "\r\n")
 		}
 		g.turnAway(client, refusal, "")
-		return
+		return nil
 	}
 	g.admit(client)
+	return client
+}
+
+// begin takes a client that was let in as far as the session.
+func (g *generation) begin(client *guard) {
 	if g.listener.TLS == implicitTLS || client.profile.TLSOnConnect && g.listener.TLS != noTLS && client.beginsWithTLS() {
 		g.secure(client)
 		return

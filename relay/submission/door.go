@@ -72,8 +72,20 @@ func (d *door) run(s *Server) {
 				return
 			}
 		default:
-			go d.current.Load().arrive(d.open, conn)
+			s.running.Add(1)
+			go d.welcome(s, conn)
 		}
+	}
+}
+
+// welcome takes one client. Until it is let in or turned away it counts as ours,
+// so that no shutdown overlooks it.
+func (d *door) welcome(s *Server, conn net.Conn) {
+	gen := d.current.Load()
+	client := gen.arrive(d.open, conn)
+	s.running.Done()
+	if client != nil {
+		gen.begin(client)
 	}
 }
 

@@ -30,11 +30,15 @@ func networks(t testing.TB, list ...string) (ns setting.Networks) {
 // openFor is open with another listener, "special", and profiles.
 func openFor(t testing.TB, l Listener, profiles ...Profile) *post {
 	t.Helper()
+	return open(t, listening(l, profiles...))
+}
+
+func listening(l Listener, profiles ...Profile) func(*post) {
 	l.Name, l.Address = "special", "127.0.0.1:0"
-	return open(t, func(p *post) {
+	return func(p *post) {
 		p.config.Listeners = append(p.config.Listeners, l)
 		p.config.Profiles = profiles
-	})
+	}
 }
 
 // old is a client of one version that knows these suites only.

@@ -56,8 +56,7 @@ func TestABalancerTellsWhoseAConnectionIs(t *testing.T) {
 }
 
 func TestClientsBehindABalancerAreLimitedOneByOne(t *testing.T) {
-	p := openFor(t, Listener{TLS: startTLS, ProxyProtocol: networks(t, "127.0.0.1")})
-	p.connections.limits = limits{total: 100, perClient: 1}
+	p := open(t, listening(Listener{TLS: startTLS, ProxyProtocol: networks(t, "127.0.0.1")}), func(p *post) { p.connections.limits = limits{total: 100, perClient: 1} })
 	dial := func(client string) *wireClient {
 		c := p.dial(t, "special")
 		c.send("PROXY TCP4 " + client + " 192.0.2.1 4711 587\r\n")
@@ -90,8 +89,7 @@ func TestABalancerMustSendAHeader(t *testing.T) {
 		"one that is far too long": "PROXY TCP4 " + strings.Repeat("1", 1000),
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := openFor(t, Listener{TLS: startTLS, ProxyProtocol: networks(t, "127.0.0.1")})
-			p.timeouts.proxy = 100 * time.Millisecond
+			p := open(t, listening(Listener{TLS: startTLS, ProxyProtocol: networks(t, "127.0.0.1")}), func(p *post) { p.timeouts.proxy = 100 * time.Millisecond })
 			c := p.dial(t, "special")
 			c.send(sent)
 			c.ended()
@@ -102,8 +100,7 @@ func TestABalancerMustSendAHeader(t *testing.T) {
 		})
 	}
 	t.Run("silence, until the door is shut", func(t *testing.T) {
-		p := openFor(t, Listener{TLS: startTLS, ProxyProtocol: networks(t, "127.0.0.1")})
-		p.timeouts.proxy = time.Hour
+		p := open(t, listening(Listener{TLS: startTLS, ProxyProtocol: networks(t, "127.0.0.1")}), func(p *post) { p.timeouts.proxy = time.Hour })
 		c := p.dial(t, "special")
 		p.close(t)
 		c.ended()

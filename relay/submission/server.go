@@ -24,7 +24,7 @@ type Server struct {
 	mu      sync.Mutex
 	doors   []*door
 	down    bool
-	running sync.WaitGroup // doors
+	running sync.WaitGroup // doors, and clients about to come in
 }
 
 // NewServer makes a server that asks gw. It listens after Start.

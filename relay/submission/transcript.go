@@ -14,6 +14,7 @@ const maxTranscript = 64 << 10
 type transcript struct {
 	text   []byte
 	hidden bool // the last line of the client was left out
+	full   bool
 }
 
 // command keeps a command as the client said it.
@@ -119,10 +120,11 @@ func (t *transcript) note(format string, args ...any) {
 func (t *transcript) add(who, line string) {
 	const cut = "* the rest is left out\n"
 	line = who + printable(line) + "\n"
-	switch room := maxTranscript - len(cut) - len(t.text); {
-	case len(line) <= room:
+	switch {
+	case t.full:
+	case len(t.text)+len(line)+len(cut) > maxTranscript:
+		t.text, t.full = append(t.text, cut...), true
+	default:
 		t.text = append(t.text, line...)
-	case room >= 0:
-		t.text = append(t.text, cut...)
 	}
 }
