@@ -15,9 +15,13 @@ var surroundings = [][2]string{{"", ""}, {"", "@any.example"}, {"any@", ""}, {"a
 // examples are addresses that m names, to try rules with when they are loaded;
 // single is set when m names one address only.
 func (m Match) examples() (found []message.Address, single bool) {
-	if m.re == nil {
+	switch {
+	case m.re == nil && m.local == "":
 		a, single := patternExample(m.pattern)
 		return []message.Address{a}, single
+	case m.re == nil:
+		a, _ := message.ParseAddress(filled(m.text)) // it could be when m was read
+		return []message.Address{a}, false
 	}
 	texts, _ := m.texts()
 	for _, text := range texts {
@@ -32,14 +36,10 @@ func (m Match) examples() (found []message.Address, single bool) {
 	return found, false
 }
 
-// texts are some that a form with stars, or an expression, matches; all is set
-// when there are no others but those they are a part of.
+// texts are some that an expression matches; all is set when there are no
+// others but those they are a part of.
 func (m Match) texts() (found []string, all bool) {
-	inner, ok := strings.CutPrefix(m.text, "/")
-	if !ok || !strings.HasSuffix(inner, "/") {
-		return []string{filled(m.text)}, false
-	}
-	tree, err := syntax.Parse(strings.TrimSuffix(inner, "/"), syntax.Perl)
+	tree, err := syntax.Parse(m.text[1:len(m.text)-1], syntax.Perl)
 	if err != nil {
 		return nil, false // found wrong when it was read
 	}

@@ -21,8 +21,10 @@ import (
 // may match a part. The null sender matches none.
 type Match struct {
 	text    string
-	pattern message.Pattern // where re is nil
-	re      *regexp.Regexp
+	re      *regexp.Regexp  // of an expression, else nil
+	local   string          // of a form with stars, in lower case, else ""
+	domain  string          // likewise
+	pattern message.Pattern // of any other
 }
 
 // maxExpression bounds an RE2 expression as it is written, in octets.
@@ -67,10 +69,8 @@ func (m *Match) wildcard(text string) error {
 		return fmt.Errorf("%q is not an address with * for any characters, such as root@* or *@*.local", text)
 	}
 	i := strings.LastIndexByte(text, '@')
-	local, domain := regexp.QuoteMeta(text[:i]), regexp.QuoteMeta(text[i+1:])
-	re, err := regexp.Compile("^(?i:" + strings.ReplaceAll(local, `\*`, ".*") + "@" + strings.ReplaceAll(domain, `\*`, "[^@]+") + ")$")
-	*m = Match{text: text, re: re}
-	return err
+	*m = Match{text: text, local: lower(text[:i]), domain: lower(text[i+1:])}
+	return nil
 }
 
 // filled is text with an example for each of its stars.
@@ -90,11 +90,51 @@ func (m Match) find(a message.Address) (groups []string, ok bool) {
 	switch {
 	case a.IsNull():
 		return nil, false
-	case m.re == nil:
-		return nil, m.pattern.Match(a)
+	case m.re != nil:
+		groups = m.re.FindStringSubmatch(a.Local + "@" + a.Domain)
+		return groups, groups != nil
+	case m.local != "":
+		return nil, fits(m.local, a.Local) && fits(m.domain, a.Domain)
 	}
-	groups = m.re.FindStringSubmatch(a.Local + "@" + a.Domain)
-	return groups, groups != nil
+	return nil, m.pattern.Match(a)
+}
+
+// fits tells whether text is what pattern says, in any letter case: a * in it
+// is any characters, or none.
+func fits(pattern, text string) bool {
+	p, i := 0, 0
+	star, from := -1, 0 // the last star, and what it has taken until now
+	for i < len(text) {
+		switch {
+		case p < len(pattern) && pattern[p] == '*':
+			star, from = p, i
+			p++
+		case p < len(pattern) && pattern[p] == lowered(text[i]):
+			p, i = p+1, i+1
+		case star >= 0:
+			from++
+			p, i = star+1, from
+		default:
+			return false
+		}
+	}
+	return strings.Trim(pattern[p:], "*") == ""
+}
+
+// lower is s in lower case, as far as it is ASCII.
+func lower(s string) string {
+	b := []byte(s)
+	for i := range b {
+		b[i] = lowered(b[i])
+	}
+	return string(b)
+}
+
+func lowered(c byte) byte {
+	if 'A' <= c && c <= 'Z' {
+		return c + 'a' - 'A'
+	}
+	return c
 }
 
 // groups is how many an expression has.
