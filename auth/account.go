@@ -7,6 +7,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"postern/auth/bearer"
 	"postern/relay/setting"
 )
 
@@ -29,6 +30,9 @@ type Account struct {
 	Certificates []CertificateName `yaml:"certificates"`
 	// Directory has the password checked by the directories, under Name.
 	Directory bool `yaml:"directory"`
+	// Subjects are whose tokens open the account, beside those that name it:
+	// programs, and people known to their issuer by another name.
+	Subjects []bearer.Subject `yaml:"subjects"`
 	// Networks limits where the account may log in from; empty: anywhere.
 	Networks setting.Networks `yaml:"networks"`
 }

@@ -1,5 +1,6 @@
 // Package auth answers: who is it? It holds the accounts and tells whether a
-// password, a certificate or an answer to a challenge belongs to one of them.
+// password, a token, a certificate or an answer to a challenge belongs to one of
+// them.
 //
 // A login by password takes these steps:
 //
@@ -35,6 +36,7 @@ import (
 
 	"golang.org/x/sync/singleflight"
 
+	"postern/auth/bearer"
 	"postern/auth/directory"
 	"postern/relay/message"
 	"postern/relay/setting"
@@ -65,6 +67,8 @@ type Accounts struct {
 	certificates map[CertificateName]*account
 	scram        scramStandIns
 	directories  *directory.Set
+	tokens       *bearer.Verifier
+	subjects     map[bearer.Subject]*account
 
 	log *slog.Logger
 }
@@ -96,10 +100,14 @@ func New(cfg Config, accounts []Account, log *slog.Logger) (*Accounts, error) {
 		bad:        newCache(badLife, remembered),
 
 		certificates: make(map[CertificateName]*account),
+		subjects:     make(map[bearer.Subject]*account),
 		log:          log,
 	}
 	var err error
 	if a.directories, err = directory.New(cfg.Directories, log); err != nil {
+		return nil, fmt.Errorf("auth.%w", err)
+	}
+	if a.tokens, err = bearer.New(cfg.Issuers, log); err != nil {
 		return nil, fmt.Errorf("auth.%w", err)
 	}
 	rand.Read(a.secret) // never fails (crypto/rand)
@@ -138,6 +146,9 @@ func check(cfg Config, accounts []Account) error {
 	CheckDirectories(cfg, accounts, func(path, format string, args ...any) {
 		errs = append(errs, fmt.Errorf("%s: %s", path, fmt.Sprintf(format, args...)))
 	})
+	CheckSubjects(cfg, accounts, func(i int, key, format string, args ...any) {
+		under(element("accounts", i))(key, format, args...)
+	})
 	return errors.Join(errs...)
 }
 
@@ -158,6 +169,9 @@ func (a *Accounts) add(entry Account) error {
 	}
 	for _, name := range append([]string{entry.Name}, entry.Aliases...) {
 		a.byName[fold(name)] = acc
+	}
+	for _, s := range entry.Subjects {
+		a.subjects[s] = acc
 	}
 	return nil
 }

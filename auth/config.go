@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"postern/auth/bearer"
 	"postern/auth/directory"
 	"postern/relay/setting"
 )
@@ -18,6 +19,8 @@ type Config struct {
 	Memory setting.Size `yaml:"memory"`
 	// Directories know the people that no account is named after.
 	Directories []directory.Config `yaml:"directories"`
+	// Issuers are those whose tokens are taken.
+	Issuers []bearer.Issuer `yaml:"issuers"`
 }
 
 // The mechanisms there is an answer to, and those offered unless others are
@@ -44,8 +47,11 @@ func (c Config) Check(bad func(key, format string, args ...any)) {
 			bad(key, "%q is not known; known are %s", m, strings.Join(known, ", "))
 		case slices.Contains(c.Mechanisms[:i], m):
 			bad(key, "%s is listed twice", m)
+		case takesTokens(m) && len(c.Issuers) == 0:
+			bad(key, "%s is for tokens, and auth.issuers names nobody whose tokens are taken", m)
 		}
 	}
+	c.checkIssuers(bad)
 	if c.Memory < ownMemory {
 		bad("memory", `%s is too little: checking one password made by "postern hash" takes %s`, c.Memory, setting.Size(ownMemory))
 	}

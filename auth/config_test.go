@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"postern/auth"
+	"postern/auth/bearer"
 	"postern/relay/setting"
 )
 
@@ -30,6 +31,10 @@ func TestConfigCheck(t *testing.T) {
 			[]string{`mechanisms[1]: "DIGEST-MD5" is not known; known are PLAIN, LOGIN, XOAUTH2, OAUTHBEARER, EXTERNAL, SCRAM-SHA-256, CRAM-MD5`}},
 		{"a mechanism listed twice is reported", auth.Config{Mechanisms: []string{"LOGIN", "LOGIN"}, Memory: mem},
 			[]string{"mechanisms[1]: LOGIN is listed twice"}},
+		{"a mechanism for tokens without issuers is reported", auth.Config{Mechanisms: []string{"OAUTHBEARER"}, Memory: mem},
+			[]string{"mechanisms[0]: OAUTHBEARER is for tokens, and auth.issuers names nobody whose tokens are taken"}},
+		{"an issuer listed twice is reported", auth.Config{Mechanisms: []string{"LOGIN"}, Memory: mem, Issuers: []bearer.Issuer{{Tokeninfo: "google"}, {Tokeninfo: "google"}}},
+			[]string{`issuers[1]: "google" is listed twice; an audience may have several values in one entry`}},
 		{"memory for less than one of our own hashes is reported", auth.Config{Mechanisms: []string{"LOGIN"}, Memory: 8 << 20},
 			[]string{`memory: 8MiB is too little: checking one password made by "postern hash" takes 19MiB`}},
 	} {

@@ -118,6 +118,11 @@ func TestWarnings(t *testing.T) {
 		{"a route that takes all behind one that does not", "routes: [{", "routes: [{name: some, senders: [scan@example.com], upstreams: [sandbox]}, {", ""},
 		{"a route behind one that takes all but named by an account", "senders: [scan@example.com]}]", "senders: [scan@example.com], route: last}]",
 			"route default is never used: route all before it takes all senders"},
+		{"issuers without a mechanism for tokens", "", `auth: {issuers: [{issuer: "https://login.example.com", audience: [a, b]}]}` + "\n",
+			"auth.issuers is never used: add XOAUTH2 and OAUTHBEARER to auth.mechanisms"},
+		{"an issuer whose every token would do", "", "auth: {mechanisms: [XOAUTH2], issuers: [{introspection_url: \"https://idp.example.com/i\", client_id: me, client_secret: s}]}\n",
+			"issuer https://idp.example.com/i: any live token of it that names an account can log in; write what yours have as audience, or scopes"},
+		{"an issuer asked for tokens with a scope", "", "auth: {mechanisms: [XOAUTH2], issuers: [{introspection_url: \"https://idp.example.com/i\", client_id: me, client_secret: s, scopes: [mail]}]}\n", ""},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			text := strings.Replace(sound, row.old, row.new, 1)

@@ -9,6 +9,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"postern/auth"
+	"postern/auth/bearer"
 	"postern/relay/dkim"
 	"postern/relay/message"
 	"postern/relay/setting"
@@ -26,6 +27,7 @@ var words = map[reflect.Type]struct{ one, many string }{
 	reflect.TypeFor[setting.Secret]():    {"a secret, written as itself, ${env:NAME}, file:/path or ${credential:NAME}", ""},
 	reflect.TypeFor[dkim.Source]():       {"the whole path of a key file, or the key as a secret", ""},
 	reflect.TypeFor[message.Pattern]():   {"an address, @domain, @*.domain or *", `addresses such as [scan@example.com, "@example.com"]`},
+	reflect.TypeFor[bearer.Audience]():   {"one value, or values such as [a, b]", ""},
 	reflect.TypeFor[Level]():             {"debug, info, warn or error", ""},
 	reflect.TypeFor[map[string]string](): {"keys with values such as {old.example: new.example}", ""},
 
@@ -45,7 +47,7 @@ func (f *file) decode(v reflect.Value, n *yaml.Node, path string) {
 		f.fail(path, noAnchors)
 	case isSection(v.Type()):
 		f.decodeSection(v, n, path)
-	case isList(v.Type()):
+	case isList(v.Type()), isOneOrList(v.Type()) && n.Kind == yaml.SequenceNode:
 		f.decodeList(v, n, path)
 	case v.Kind() == reflect.Map:
 		f.decodeMap(v, n, path)

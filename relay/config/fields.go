@@ -48,6 +48,9 @@ func isSection(t reflect.Type) bool { return t.Kind() == reflect.Struct && !isTe
 // isList tells whether values of t are lists.
 func isList(t reflect.Type) bool { return t.Kind() == reflect.Slice && !isText(t) }
 
+// isOneOrList tells whether values of t are written as one value or a list.
+func isOneOrList(t reflect.Type) bool { return t.Kind() == reflect.Slice && isText(t) }
+
 // meant is the known word that was probably meant, or "".
 func meant(word string, known []string) string {
 	word = strings.NewReplacer("-", "_", " ", "_").Replace(strings.ToLower(word))

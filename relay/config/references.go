@@ -96,6 +96,9 @@ func (f *file) accounts(c *Config) {
 		f.finding(join("auth", item("mechanisms", i)), "EXTERNAL is offered, but clients are asked for no certificate; name who issues them in tls.client_ca")
 	}
 	auth.CheckDirectories(c.Auth, owners, f.finding)
+	auth.CheckSubjects(c.Auth, owners, func(i int, key, format string, args ...any) {
+		f.finding(join(item("accounts", i), key), format, args...)
+	})
 	for i, a := range c.Accounts {
 		f.defaultFrom(item("accounts", i), a)
 	}

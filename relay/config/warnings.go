@@ -33,6 +33,19 @@ func (c *Config) Warnings() []string {
 			before = r.Name
 		}
 	}
+	return append(all, c.tokenWarnings()...)
+}
+
+// tokenWarnings are those about bearer tokens.
+func (c *Config) tokenWarnings() (all []string) {
+	if len(c.Auth.Issuers) > 0 && !c.Auth.TakesTokens() {
+		all = append(all, "auth.issuers is never used: add XOAUTH2 and OAUTHBEARER to auth.mechanisms")
+	}
+	for _, issuer := range c.Auth.Issuers {
+		if issuer.IsOpen() {
+			all = append(all, fmt.Sprintf("issuer %s: any live token of it that names an account can log in; write what yours have as audience, or scopes", issuer.ID()))
+		}
+	}
 	return all
 }
 
