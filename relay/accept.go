@@ -27,11 +27,9 @@ func (g gateway) Password(ctx context.Context, c message.Client, name, password 
 	return g.stations.Load().accounts.Password(ctx, name, password, c.Address.Addr())
 }
 
-var errMechanism = message.Refuse(504, "5.5.4", "this mechanism is not offered")
-
-// Bearer is not offered.
-func (g gateway) Bearer(context.Context, message.Client, string, string) (message.Identity, error) {
-	return message.Identity{}, errMechanism
+// Bearer tells which account the client is by its token.
+func (g gateway) Bearer(ctx context.Context, c message.Client, name, token string) (message.Identity, error) {
+	return g.stations.Load().accounts.Bearer(ctx, name, token, c.Address.Addr())
 }
 
 // Certificate tells which account has the client's certificate.

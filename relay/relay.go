@@ -101,6 +101,7 @@ func (r *Relay) adopt(s *stations) {
 		r.level.Set(s.config.Log.Level.Level())
 	}
 	r.stations.Store(s)
+	go s.accounts.Prepare(r.recording) // an issuer out of reach is no reason to wait
 }
 
 // Run serves until ctx ends, then drains: idle clients are told to come back,

@@ -42,6 +42,9 @@ func (r *Relay) build(cfg *config.Config, before *upstream.Set) (*stations, erro
 	if s.accounts, err = auth.New(cfg.Auth, accounts, r.log); err != nil {
 		return nil, fmt.Errorf("accounts: %w", err)
 	}
+	if running := r.stations.Load(); running != nil {
+		s.accounts.Keep(running.accounts)
+	}
 	s.policy = policy.New(cfg.Policy, policies)
 	if s.rewrite, err = rewrite.New(cfg.Headers, cfg.Rewrite, cfg.Rewriting(), cfg.Hostname); err != nil {
 		return nil, fmt.Errorf("rewriting: %w", err)
