@@ -10,9 +10,13 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 # Programs the end-to-end tests drive (gcc is for the race detector), and the
 # Debian packages that have them and what they load: SASL PLAIN, TLS for swaks.
-PROGRAMS := postfix saslpasswd2 swaks msmtp curl python3 gcc slapd
+PROGRAMS := postfix saslpasswd2 swaks msmtp curl python3 gcc slapd node
 PACKAGES := postfix sasl2-bin libsasl2-modules libsasl2-modules-db swaks libnet-ssleay-perl \
             msmtp curl python3 gcc libc6-dev slapd
+# The authorization server of the end-to-end tests is a package of npm. Node may
+# have come from elsewhere, which Debian's would not go together with.
+OIDC := cmd/postern/testdata/oidc
+NODE := $(shell command -v node >/dev/null || echo nodejs npm)
 
 .PHONY: all build test test-short e2e fuzz lint run tools clean
 .DEFAULT_GOAL := build
@@ -57,11 +61,13 @@ tools: ## what the end-to-end tests drive
 		export DEBIAN_FRONTEND=noninteractive; \
 		echo "postfix postfix/main_mailer_type select No configuration" | debconf-set-selections; \
 		echo "slapd slapd/no_configuration boolean true" | debconf-set-selections; \
-		apt-get update -q && apt-get install -y -q --no-install-recommends $(PACKAGES); \
+		apt-get update -q && apt-get install -y -q --no-install-recommends $(PACKAGES) $(NODE); \
 	else \
 		echo "*** missing:$$missing"; \
 		echo "*** The end-to-end tests that need them will be skipped. As root on Debian or Ubuntu, 'make tools' installs them."; \
 	fi
+	@test -d $(OIDC)/node_modules/oidc-provider || npm --prefix $(OIDC) ci --no-audit --no-fund || \
+		echo "*** missing: oidc-provider of npm. The end-to-end tests that need it will be skipped."
 
 clean:
 	rm -f postern

@@ -9,13 +9,15 @@
 //	directory_test.go  people of an OpenLDAP directory (slapd)
 //	refusal_test.go    what must be refused, and leaves nothing behind
 //	outage_test.go     the smarthost away, the disk full or not writable
+//	token_test.go      apps with OAuth tokens
 //	load_test.go       thousands of messages, each arrives once; kill -9
 //	reload_test.go     SIGHUP and SIGTERM
 //	secret_test.go     no output ever shows a secret
 //
 // The others are the stage: relay_test.go runs the binary, smarthost_test.go
-// runs Postfix, maildir_test.go reads what it delivers, dialogue_test.go speaks
-// SMTP command by command, storm_test.go is many clients at once.
+// runs Postfix, maildir_test.go reads what it delivers, oidc_test.go runs an
+// authorization server, dialogue_test.go speaks SMTP command by command,
+// storm_test.go is many clients at once.
 package main_test
 
 import (
@@ -96,6 +98,10 @@ func needs(t testing.TB, wanted ...string) {
 		if w == "root" {
 			if os.Getuid() != 0 {
 				missing = append(missing, "root (Postfix delivers as another user)")
+			}
+		} else if w == "oidc-provider" {
+			if _, err := os.Stat("testdata/oidc/node_modules/" + w); err != nil {
+				missing = append(missing, w)
 			}
 		} else if _, err := exec.LookPath(w); err != nil {
 			missing = append(missing, w)
