@@ -5,6 +5,7 @@
 //
 //	script_test.go     the command line, as scripts in testdata
 //	client_test.go     swaks, msmtp, curl, smtplib and a Postfix null client
+//	sasl_test.go       the same clients with SCRAM, CRAM-MD5 and certificates
 //	demo_test.go       postern demo and postern send
 //	directory_test.go  people of an OpenLDAP directory (slapd)
 //	refusal_test.go    what must be refused, and leaves nothing behind
