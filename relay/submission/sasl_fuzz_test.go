@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/emersion/go-sasl"
 
@@ -13,12 +14,15 @@ import (
 )
 
 // askers make the server of each mechanism that asks once, with a name and a
-// secret.
+// secret. EXTERNAL has none to tell: it is in the certificate.
 var askers = map[string]func(ask func(name, secret string) error) sasl.Server{
 	"PLAIN":       func(ask func(name, secret string) error) sasl.Server { return &clientFirst{Server: plain{ask}} },
 	"LOGIN":       func(ask func(name, secret string) error) sasl.Server { return &login{ask: ask} },
 	"XOAUTH2":     func(ask func(name, secret string) error) sasl.Server { return &clientFirst{Server: xoauth2{ask}} },
 	"OAUTHBEARER": func(ask func(name, secret string) error) sasl.Server { return &clientFirst{Server: oauthBearer{ask}} },
+	"EXTERNAL": func(ask func(name, secret string) error) sasl.Server {
+		return &clientFirst{Server: external{func(name string) error { return ask(name, "canary-secret") }}}
+	},
 }
 
 // FuzzMechanisms gives the servers of all mechanisms any octets for up to three
@@ -41,6 +45,7 @@ func FuzzMechanisms(f *testing.F) {
 		{"y,,\x01auth=bearer wrong\x01\x01", "\x01", ""},
 		{"p=tls-exporter,,\x01auth=Bearer canary-secret\x01\x01", "", ""},
 		{"n,a==,\x01auth=Bearer =\x01\x01", "\x01\x01", "n,,"},
+		{"printer", "", ""}, {"-", "", ""}, {"print\x00er", "", ""}, {"print\xffer", "", ""},
 		{"", "", ""}, {"-", "", ""}, {"-", "-", "-"}, {"\x00\x00", "\x00\x00\x00", "\xff\xfe"},
 	} {
 		for i := range names {
@@ -104,6 +109,8 @@ func checkAsked(t *testing.T, mechanism string, asked [2]string, said []string) 
 			ok = rest == name+"\x00"+secret && (as == "" || strings.EqualFold(as, name)) && strings.Count(s, "\x00") == 2
 		case "LOGIN":
 			ok = s == name && i+1 < len(said) && said[i+1] == secret
+		case "EXTERNAL":
+			ok = strings.HasPrefix(s, "-") && name == "" || s == name && utf8.ValidString(s) && !strings.Contains(s, "\x00")
 		case "XOAUTH2":
 			ok = strings.HasSuffix(s, "\x01\x01") && strings.Contains(strings.ToLower(s), "auth=bearer ") &&
 				strings.Contains(s, secret+"\x01") && (name == "" || strings.Contains(s, "user="+name+"\x01"))
