@@ -58,7 +58,7 @@ func parseSCRAM(text string) (c scram.StoredCredentials, err error) {
 	_, salt, _ := strings.Cut(head, ":")
 	stored, server, _ := strings.Cut(keys, ":")
 	decode := func(s string, atLeast, atMost int) []byte {
-		b, err := base64.StdEncoding.Strict().DecodeString(s)
+		b, err := base64.StdEncoding.DecodeString(s)
 		ok = ok && err == nil && atLeast <= len(b) && len(b) <= atMost
 		return b
 	}
