@@ -251,6 +251,16 @@ func (c *queueCollector) Collect(ch chan<- prometheus.Metric) {
 	gauge(c.free, float64(n.FreeBytes))
 }
 
+// WatchDevices exports, at each scrape, how many devices count knows of each TLS
+// version.
+func (m *Metrics) WatchDevices(count func(version string) int) {
+	for _, version := range TLSVersions {
+		m.Registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "postern", Name: "devices",
+			Help:        "Devices that logged in during the last 90 days, by the TLS version they spoke last.",
+			ConstLabels: prometheus.Labels{"version": version}}, func() float64 { return float64(count(version)) }))
+	}
+}
+
 func each(values []string, f func(string)) {
 	for _, v := range values {
 		f(v)

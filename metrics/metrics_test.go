@@ -2,6 +2,7 @@ package metrics_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -90,10 +91,34 @@ func TestTheQueueIsAskedAtEachScrape(t *testing.T) {
 	}
 }
 
+func TestDevicesAreCountedAtEachScrape(t *testing.T) {
+	m := metrics.New("1.0", "abc")
+	known := 0
+	m.WatchDevices(func(version string) int {
+		if version == "1.2" {
+			return known
+		}
+		return 0
+	})
+	known = 7
+	want := "# HELP postern_devices Devices that logged in during the last 90 days, by the TLS version they spoke last.\n# TYPE postern_devices gauge\n"
+	for _, version := range metrics.TLSVersions {
+		n := 0
+		if version == "1.2" {
+			n = 7
+		}
+		want += fmt.Sprintf("postern_devices{version=%q} %d\n", version, n)
+	}
+	if err := testutil.GatherAndCompare(m.Registry, strings.NewReader(want), "postern_devices"); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestNamesAndHelpFollowTheConventions(t *testing.T) {
 	m := metrics.New("1.0", "abc")
 	m.Expect(metrics.Names{Listeners: []string{"submission"}, Mechanisms: []string{"PLAIN"}, Upstreams: []string{"ses"}, Routes: []string{"default"}, Accounts: []string{"printer"}})
 	m.WatchQueue(func() (metrics.QueueNumbers, error) { return metrics.QueueNumbers{}, nil })
+	m.WatchDevices(func(string) int { return 0 })
 	problems, err := testutil.GatherAndLint(prometheus.Gatherer(m.Registry))
 	if err != nil {
 		t.Fatal(err)

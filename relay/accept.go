@@ -48,7 +48,7 @@ func (g gateway) Trust(message.Client) (message.Identity, error) {
 }
 
 // Left is told of every connection that has ended.
-func (g gateway) Left(message.Visit) {}
+func (g gateway) Left(v message.Visit) { g.devices.Note(v) }
 
 // Mail tells whether the account may begin a transaction with that return
 // path, and how large the message may be.

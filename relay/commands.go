@@ -10,5 +10,6 @@ import (
 func (r *Relay) commands(o Options) *admin.Control {
 	c := admin.NewControl(o.Log)
 	c.Handle("POST /reload", func(*http.Request) (any, error) { return nil, r.Reload(o.File) })
+	r.deviceCommands(c)
 	return c
 }

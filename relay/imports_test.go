@@ -12,8 +12,8 @@ var allowedImports = map[string]struct {
 	imports string
 	because string
 }{
-	"postern/cmd/postern":           {"auth metrics relay relay/admin relay/config relay/dkim relay/message relay/queue relay/setting relay/upstream", "subcommands use one room each"},
-	"postern/relay":                 {"auth metrics policy rewrite relay/admin relay/config relay/dkim relay/message relay/queue relay/submission relay/upstream", "it tells the story, so it knows every room"},
+	"postern/cmd/postern":           {"auth metrics relay relay/admin relay/config relay/devices relay/dkim relay/message relay/queue relay/setting relay/upstream", "subcommands use one room each"},
+	"postern/relay":                 {"auth metrics policy rewrite relay/admin relay/config relay/devices relay/dkim relay/message relay/queue relay/submission relay/upstream", "it tells the story, so it knows every room"},
 	"postern/relay/config":          {"auth auth/bearer policy rewrite relay/dkim relay/message relay/queue relay/setting relay/submission relay/upstream", "a configuration is made of each room's own Config"},
 	"postern/relay/submission":      {"metrics relay/message relay/setting", "a room"},
 	"postern/relay/queue":           {"metrics relay/message relay/setting", "a room"},
@@ -21,6 +21,7 @@ var allowedImports = map[string]struct {
 	"postern/relay/upstream":        {"metrics relay/message relay/setting", "a room"},
 	"postern/relay/dkim":            {"metrics relay/message relay/setting", "a room"},
 	"postern/relay/dkim/dnstest":    {"", "a DNS server for the tests of those who ask DNS"},
+	"postern/relay/devices":         {"relay/message", "a room"},
 	"postern/relay/admin":           {"", "a room; what it shows is handed to it"},
 	"postern/auth":                  {"auth/bearer auth/directory relay/message relay/setting", "a room, with one beside it that speaks LDAP and one that reads tokens"},
 	"postern/auth/directory":        {"relay/message relay/setting", "a room"},

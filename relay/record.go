@@ -39,6 +39,13 @@ func (r *Relay) record(settled []queue.Settled) {
 	}
 }
 
+// saveDevices keeps what is known of devices. Mail does not depend on it.
+func (r *Relay) saveDevices() {
+	if err := r.devices.Save(); err != nil {
+		r.log.Warn("devices", "error", err)
+	}
+}
+
 func (r *Relay) count(d queue.Settled, delay time.Duration) {
 	r.metrics.Deliveries.WithLabelValues(d.Lane, string(d.State)).Inc()
 	switch d.State {

@@ -23,6 +23,7 @@ import (
 	"postern/metrics"
 	"postern/relay/admin"
 	"postern/relay/config"
+	"postern/relay/devices"
 	"postern/relay/queue"
 	"postern/relay/submission"
 )
@@ -45,6 +46,8 @@ type Relay struct {
 	submission *submission.Server
 	admin      *admin.Server
 	control    *admin.Control
+	devices    *devices.Devices
+	recorder   *devices.Recorder
 	stations   atomic.Pointer[stations]
 
 	reloading sync.Mutex     // held while stations, listeners and lanes change
@@ -87,6 +90,8 @@ func New(cfg *config.Config, o Options) (*Relay, error) {
 	}
 	r.queue = store
 	r.metrics.WatchQueue(func() (metrics.QueueNumbers, error) { return r.queue.Numbers(r.cut) })
+	r.devices, r.recorder = devices.Open(cfg.DataDir, o.Log), devices.NewRecorder(time.Now)
+	r.metrics.WatchDevices(r.devices.Count)
 	r.submission = submission.NewServer(gateway{r}, r.metrics, o.Log)
 	r.admin = admin.New(r.metrics.Registry, r.queue.Ready, o.Log)
 	r.control = r.commands(o)
@@ -147,7 +152,8 @@ func (r *Relay) begin(ctx context.Context) error {
 	return nil
 }
 
-// watch sweeps the store each minute until ctx ends or the store has failed.
+// watch sweeps the store each minute, and keeps what is known of devices, until
+// ctx ends or the store has failed.
 func (r *Relay) watch(ctx context.Context) error {
 	tick := time.NewTicker(time.Minute)
 	defer tick.Stop()
@@ -164,6 +170,7 @@ func (r *Relay) watch(ctx context.Context) error {
 				r.log.Error("sweep", "error", err)
 			}
 			r.record(given)
+			r.saveDevices()
 		}
 	}
 }
@@ -180,6 +187,7 @@ func (r *Relay) drain() {
 	if err := r.submission.Shutdown(ctx); err != nil {
 		r.log.Warn("sessions cut", "error", err)
 	}
+	r.saveDevices()
 	r.lanes.stop()
 	r.stations.Load().upstreams.Stop() // what has not reached MAIL is not worth waiting for
 	defer context.AfterFunc(ctx, r.stopNow)()

@@ -30,6 +30,7 @@ type cli struct {
 	Hash    hashCmd    `cmd:"" help:"Turn a password into a password_hash, or make up both."`
 	Cert    certCmd    `cmd:"" help:"Make certificates, and a private CA for devices to trust."`
 	Queue   queueCmd   `cmd:"" help:"Look at the messages in the store."`
+	Devices devicesCmd `cmd:"" help:"Look at the devices that submit mail, and at what they say."`
 	Send    sendCmd    `cmd:"" help:"Submit one message, as a device would."`
 	Version versionCmd `cmd:"" help:"Print version and commit."`
 }

@@ -7,6 +7,7 @@
 //	client_test.go     swaks, msmtp, curl, smtplib and a Postfix null client
 //	sasl_test.go       the same clients with SCRAM, CRAM-MD5 and certificates
 //	demo_test.go       postern demo and postern send
+//	devices_test.go    the inventory of devices
 //	directory_test.go  people of an OpenLDAP directory (slapd)
 //	refusal_test.go    what must be refused, and leaves nothing behind
 //	outage_test.go     the smarthost away, the disk full or not writable

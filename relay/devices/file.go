@@ -50,8 +50,8 @@ func read(path string) ([]Device, error) {
 // setAside keeps a file that cannot be read for a person to look at.
 func (d *Devices) setAside(why error) {
 	aside := d.path + ".damaged"
-	err := os.Rename(d.path, aside)
-	d.log.Error("the list of devices cannot be read; it is set aside, and a new one begun", "error", why, "file", aside, "rename_error", err)
+	why = errors.Join(why, os.Rename(d.path, aside))
+	d.log.Error("the list of devices cannot be read; it is set aside, and a new one begun", "error", why, "file", aside)
 }
 
 // Save writes what changed. It is asked each minute and at the end: what is lost
