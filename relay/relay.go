@@ -141,7 +141,7 @@ func (r *Relay) begin(ctx context.Context) error {
 	if err := r.control.Start(s.config.DataDir); err != nil {
 		return err
 	}
-	if err := r.submission.Start(s.submission()); err != nil {
+	if err := r.submission.Start(s.submission(r.recorder)); err != nil {
 		return err
 	}
 	r.lanes.start(r, s)
@@ -231,7 +231,7 @@ func (r *Relay) reload(path string) error {
 	if err != nil {
 		return err
 	}
-	if err := r.submission.Reload(s.submission()); err != nil {
+	if err := r.submission.Reload(s.submission(r.recorder)); err != nil {
 		s.upstreams.Retire(before.upstreams)
 		return err
 	}

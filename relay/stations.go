@@ -63,14 +63,16 @@ func (r *Relay) build(cfg *config.Config, before *upstream.Set) (*stations, erro
 	return s, nil
 }
 
-// submission is what the stations' configuration means for the listeners.
-func (s *stations) submission() submission.Config {
+// submission is what the stations' configuration means for the listeners, where
+// recorder may ask for what is said.
+func (s *stations) submission(recorder submission.Recorder) submission.Config {
 	return submission.Config{
 		Hostname:      s.config.Hostname,
 		Listeners:     s.config.Listeners,
 		TLS:           s.config.TLS,
 		Profiles:      s.config.Profiles,
 		Mechanisms:    s.accounts.Mechanisms(),
+		Recorder:      recorder,
 		MaxSize:       int64(s.config.Policy.Limits.Size),
 		MaxRecipients: s.config.Policy.Limits.RecipientsPerMessage,
 	}

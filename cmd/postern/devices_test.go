@@ -4,8 +4,10 @@ package main_test
 
 import (
 	"crypto/tls"
+	"encoding/base64"
 	"encoding/json"
 	"net"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -118,6 +120,90 @@ func TestWhichDeviceHoldsBackTheTLSFloor(t *testing.T) {
 		t.Errorf("after a restart: %+v", got)
 	}
 }
+
+// What is said in a session can be seen, without what is secret: the password,
+// right or wrong, in whatever form, and the message.
+func TestASessionIsRecordedWithoutSecrets(t *testing.T) {
+	relay := capturing(t)
+	record := func(who string) {
+		t.Helper()
+		if _, errs, code := postern(t, "devices", "record", "--no-wait", who, "--config", relay.config); code != 0 {
+			t.Fatalf("record %s: exit code %d: %s", who, code, errs)
+		}
+	}
+	transcript := func(who string) (said string) {
+		t.Helper()
+		await(t, "the session to end", func() bool {
+			out, errs, code := postern(t, "devices", "transcript", who, "--config", relay.config)
+			if code != 0 && !strings.Contains(errs, "has ended yet") {
+				t.Fatalf("transcript of %s: exit code %d: %s", who, code, errs)
+			}
+			said = out
+			return code == 0
+		})
+		return said
+	}
+	const body, secret = "canary-body-61f0", "canary-typed-9d3e"
+
+	record(strings.ToUpper(user))
+	d := relay.session()
+	if _, _, err := d.send(newLetter(body + "\r\n")); err != nil {
+		t.Fatal(err)
+	}
+	d.quit()
+	said := transcript(user)
+	for _, want := range []string{"# 127.0.0.1, account printer, ended ", "\nS: 220 ", "\nC: EHLO client.example.com\n", "\nC: STARTTLS\n", "\n* TLS 1.3 with TLS_",
+		"\nC: AUTH PLAIN ***\n", "\nS: 235 ", "\nC: MAIL FROM:<" + sender + ">", "\nS: 250 2.0.0 queued as ", "\nC: QUIT\n"} {
+		if !strings.Contains(said, want) {
+			t.Errorf("the transcript lacks %q:\n%s", want, said)
+		}
+	}
+	if strings.Contains(said, body) || strings.Contains(said, "Subject") {
+		t.Errorf("the transcript shows the message:\n%s", said)
+	}
+
+	// Somebody who cannot log in, and says the password at every wrong place.
+	record("127.0.0.3")
+	wrong := dialFrom(t, relay, "127.0.0.3")
+	for _, line := range []string{"EHLO x", "AUTH LOGIN", b64(user), b64(secret), "AUTH PLAIN " + b64("\x00"+user+"\x00"+secret),
+		secret, b64(secret), "USER " + secret, "NOOP " + secret, "RSET " + secret} {
+		wrong.say("%s", line) // whatever the answer is
+	}
+	wrong.quit()
+	said = transcript("127.0.0.3")
+	if !strings.Contains(said, "\nC: AUTH LOGIN\n") || !strings.Contains(said, "\nS: 535 ") {
+		t.Errorf("the transcript lacks the login:\n%s", said)
+	}
+	for _, form := range []string{secret, b64(secret), b64("\x00" + user + "\x00" + secret)} {
+		if strings.Contains(said, form) {
+			t.Errorf("the transcript shows what was typed as password:\n%s", said)
+		}
+	}
+	if relay.log.contains(secret) || relay.log.contains(body) {
+		t.Error("the log shows it")
+	}
+	if _, errs, code := postern(t, "devices", "record", "nobody", "--config", relay.config); code != 1 || !strings.Contains(errs, "neither an account nor the IP address") {
+		t.Errorf("recording nobody: exit code %d, %s", code, errs)
+	}
+}
+
+// "devices record" waits for the session and prints it.
+func TestRecordWaits(t *testing.T) {
+	relay := capturing(t)
+	cmd := exec.Command(stage.postern, "devices", "record", user, "--config", relay.config)
+	var out, errs logbook
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "the recorder to be armed", func() bool { return errs.contains("The next session of printer is recorded") })
+	relay.session().quit()
+	if err := cmd.Wait(); err != nil || !out.contains("C: QUIT") {
+		t.Errorf("%v: %s%s", err, &out, &errs)
+	}
+}
+
+func b64(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }
 
 func TestADamagedListOfDevicesIsSetAside(t *testing.T) {
 	relay := capturing(t)
