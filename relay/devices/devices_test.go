@@ -120,6 +120,25 @@ func TestStrangersPushNoDeviceOut(t *testing.T) {
 	}
 }
 
+func TestWhoWasSeenAgainStays(t *testing.T) {
+	d := open(t, t.TempDir())
+	d.Note(visit("", "10.1.1.1", 0))
+	for i := range most - 1 {
+		d.Note(visit("", numbered(i), 1))
+	}
+	d.Note(visit("", "10.1.1.1", 2))
+	d.Note(visit("", "192.0.2.1", 3))
+	for _, device := range d.List() {
+		if device.Address == netip.MustParseAddr(numbered(0)) {
+			t.Error("the one that was not seen for longest is still there")
+		}
+		if device.Address == netip.MustParseAddr("10.1.1.1") {
+			return
+		}
+	}
+	t.Error("the one seen just before is gone")
+}
+
 func TestWhatIsLongGoneIsForgotten(t *testing.T) {
 	d := open(t, t.TempDir())
 	d.Note(visit("old", "10.0.0.1", 0))

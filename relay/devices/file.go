@@ -76,11 +76,10 @@ func (d *Devices) Save() error {
 // write replaces the file as a whole, so that a reader or a power cut meets the
 // old one or the new one.
 func (d *Devices) write(all []Device) error {
-	f, err := os.CreateTemp(filepath.Dir(d.path), fileName+".*.tmp")
+	f, err := os.OpenFile(d.path+".new", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
-	defer os.Remove(f.Name())
 	e := json.NewEncoder(f)
 	e.SetIndent("", " ")
 	err = e.Encode(all)
