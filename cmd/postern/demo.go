@@ -15,6 +15,7 @@ import (
 
 	"postern/auth"
 	"postern/relay/config"
+	"postern/relay/dkim"
 )
 
 type demoCmd struct {
@@ -96,6 +97,9 @@ func (s *demoSetup) write() (err error) {
 			return err
 		}
 	}
+	if err := s.writeDKIM(); err != nil {
+		return err
+	}
 	s.Host, s.Port, _ = net.SplitHostPort(s.Submission)
 	if err := os.WriteFile(filepath.Join(dir, "password"), []byte(s.Password+"\n"), 0o600); err != nil {
 		return err
@@ -106,6 +110,15 @@ func (s *demoSetup) write() (err error) {
 	}
 	defer f.Close()
 	return demoConfig.Execute(f, s)
+}
+
+// writeDKIM makes a key that signs for the account, anew at each start.
+func (s *demoSetup) writeDKIM() error {
+	pair, err := dkim.Generate("example.com", "demo", dkim.RSA)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(s.Dir, "dkim.pem"), pair.PEM, 0o600)
 }
 
 // freeAddress is the preferred port on the loopback interface, or any free one.
@@ -140,6 +153,8 @@ upstreams:
   - {name: capture, preset: capture}
 routes:
   - {name: default, upstreams: [capture]}
+dkim:
+  - {domain: example.com, selector: demo, key: {{.File "dkim.pem"}}, state: active}
 queue: {min_free: 100MiB}
 metrics: {address: "{{.Metrics}}"}
 log: {format: text}

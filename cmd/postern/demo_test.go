@@ -45,7 +45,10 @@ func TestDemoTakesMailAndEndsOnCtrlC(t *testing.T) {
 	await(t, "the message in data/capture", func() bool {
 		kept, _ := filepath.Glob(filepath.Join(dir, "data", "capture", "*"))
 		for _, path := range kept {
-			if strings.Contains(string(readFile(t, path)), "Subject: first scan\r\n") {
+			if text := string(readFile(t, path)); strings.Contains(text, "Subject: first scan\r\n") {
+				if !strings.Contains(text, "d=example.com;") || !strings.Contains(text, "s=demo;") {
+					t.Errorf("it is not signed:\n%s", text)
+				}
 				return true
 			}
 		}

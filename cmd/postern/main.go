@@ -29,6 +29,7 @@ type cli struct {
 	Check   checkCmd   `cmd:"" help:"Check the configuration file and say all that is wrong with it."`
 	Hash    hashCmd    `cmd:"" help:"Turn a password into a password_hash, or make up both."`
 	Cert    certCmd    `cmd:"" help:"Make certificates, and a private CA for devices to trust."`
+	DKIM    dkimCmd    `cmd:"" name:"dkim" help:"Make keys that sign outgoing mail, and check their records."`
 	Queue   queueCmd   `cmd:"" help:"Look at the messages in the store."`
 	Devices devicesCmd `cmd:"" help:"Look at the devices that submit mail, and at what they say."`
 	Send    sendCmd    `cmd:"" help:"Submit one message, as a device would."`

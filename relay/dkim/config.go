@@ -28,7 +28,8 @@ type Key struct {
 	// Expire is how long its signatures are good for (x=); 0: for ever.
 	Expire setting.Duration `yaml:"expire"`
 	// State is "auto" (default): it signs once its record has been seen;
-	// "active": it signs; or "retiring": it signs no more.
+	// "active": it signs; or "retiring": it signs no more. DNS is asked for
+	// "auto" only.
 	State string `yaml:"state"`
 }
 
@@ -149,7 +150,7 @@ func (u Upstream) Check(bad func(key, format string, args ...any)) {
 func Check(keys []Key, horizon setting.Duration, bad func(key, format string, args ...any)) {
 	first := map[string]int{}
 	for i, k := range keys {
-		name := RecordName(canonicalDomain(k.Domain), strings.ToLower(k.Selector))
+		name := RecordName(k.Domain, k.Selector)
 		if j, taken := first[name]; taken {
 			bad(fmt.Sprintf("dkim[%d].selector", i), "%s is the record of dkim[%d] already; give each key its own selector", name, j)
 		} else {

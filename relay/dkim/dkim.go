@@ -12,7 +12,8 @@
 //   - retiring: it signs no more. Its record stays until the mail it signed has
 //     arrived.
 //
-// The configuration may force a key to be active or retiring; else DNS decides.
+// The configuration may force a key to be active or retiring, and then DNS is not
+// asked; else DNS decides.
 //
 // What is signed is what the room is given: under which name a message may
 // leave, and that nothing of it changes afterwards, is for others to see to.

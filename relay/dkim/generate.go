@@ -63,7 +63,9 @@ func recordOf(public crypto.PublicKey) (string, error) {
 }
 
 // RecordName is where the record of a selector stands in DNS.
-func RecordName(domain, selector string) string { return selector + "._domainkey." + domain }
+func RecordName(domain, selector string) string {
+	return strings.ToLower(selector) + "._domainkey." + canonicalDomain(domain)
+}
 
 // maxString is how much a string of a TXT record holds; a record is one string
 // or more (RFC 1035, section 3.3).

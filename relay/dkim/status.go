@@ -27,7 +27,22 @@ func (s *Set) Look(ctx context.Context) ([]Status, error) {
 	for i := range all {
 		all[i].Record = s.resolver.look(ctx, all[i].Name, all[i].public)
 	}
+	for i := range all {
+		all[i].mixup(all)
+	}
 	return all, nil
+}
+
+// mixup tells when the record found is that of another of our keys.
+func (k *Status) mixup(all []Status) {
+	if k.Record.Verdict != Wrong {
+		return
+	}
+	for _, other := range all {
+		if v, _ := judgeTexts(other.public, k.Record.Texts); v == Good && other.Name != k.Name {
+			k.Record.Problems = append(k.Record.Problems, "it is the key of "+other.Name)
+		}
+	}
 }
 
 // statuses is where every key stands, without its record.

@@ -69,6 +69,9 @@ type question struct {
 func (s *Set) due(now time.Time) []question {
 	var all []question
 	for _, h := range s.keys {
+		if State(h.State) != stateAuto {
+			continue // its state is said, and DNS is not asked
+		}
 		wait := lookKnown
 		if h.seen.IsZero() {
 			wait = lookNew
