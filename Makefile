@@ -10,13 +10,17 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 # Programs the end-to-end tests drive (gcc is for the race detector), and the
 # Debian packages that have them and what they load: SASL PLAIN, TLS for swaks.
-PROGRAMS := postfix saslpasswd2 swaks msmtp curl python3 gcc slapd node
+PROGRAMS := postfix saslpasswd2 swaks msmtp curl python3 gcc slapd node opendkim-testmsg dkimproxy-verify dkimverify
 PACKAGES := postfix sasl2-bin libsasl2-modules libsasl2-modules-db swaks libnet-ssleay-perl \
-            msmtp curl python3 gcc libc6-dev slapd
+            msmtp curl python3 gcc libc6-dev slapd opendkim-tools libmail-dkim-perl python3-dkim \
+            libdb5.3 libgnutls-dane0 libidn12 libnsl2 libpcre2-8-0
 # The authorization server of the end-to-end tests is a package of npm. Node may
-# have come from elsewhere, which Debian's would not go together with.
+# have come from elsewhere, which Debian would not let stand beside its own.
 OIDC := cmd/postern/testdata/oidc
 NODE := $(shell command -v node >/dev/null || echo nodejs npm)
+# Exim, which cannot be installed beside Postfix (and needs the last five of the
+# packages above): taken apart, and run from here.
+EXIM := .tools/exim4
 
 .PHONY: all build test test-short e2e fuzz lint run tools clean
 .DEFAULT_GOAL := build
@@ -55,13 +59,15 @@ tools: ## what the end-to-end tests drive
 	@missing=""; for p in $(PROGRAMS); do PATH="$$PATH:/usr/sbin:/sbin" command -v $$p >/dev/null || missing="$$missing $$p"; done; \
 	ls /usr/lib/*/sasl2/libplain.so >/dev/null 2>&1 || missing="$$missing SASL-PLAIN"; \
 	perl -MNet::SSLeay -e1 2>/dev/null || missing="$$missing Net::SSLeay"; \
+	[ -x $(EXIM)/usr/sbin/exim4 ] || missing="$$missing exim4"; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		echo "installing for the end-to-end tests:$$missing"; \
 		export DEBIAN_FRONTEND=noninteractive; \
 		echo "postfix postfix/main_mailer_type select No configuration" | debconf-set-selections; \
 		echo "slapd slapd/no_configuration boolean true" | debconf-set-selections; \
-		apt-get update -q && apt-get install -y -q --no-install-recommends $(PACKAGES) $(NODE); \
+		apt-get update -q && apt-get install -y -q --no-install-recommends $(PACKAGES) $(NODE) && \
+		mkdir -p $(EXIM) && ( cd $(EXIM) && apt-get download -q exim4-daemon-light && dpkg -x exim4-daemon-light_*.deb . ); \
 	else \
 		echo "*** missing:$$missing"; \
 		echo "*** The end-to-end tests that need them will be skipped. As root on Debian or Ubuntu, 'make tools' installs them."; \

@@ -127,7 +127,7 @@ func verdict(keys []dkim.Status) error {
 	if wrong == 0 {
 		return nil
 	}
-	return fmt.Errorf("%d of %s not as they should be", wrong, count(len(keys), "record"))
+	return fmt.Errorf("%s of %d not right", count(wrong, "record"), len(keys))
 }
 
 // printKeys is a line per key, and below it what is wrong and would be right.

@@ -28,6 +28,7 @@ type arrival struct {
 	relayID               string // the queue id in Postern's Received
 	received              string // Postern's Received, unfolded
 	data                  []byte // what follows that
+	file                  []byte // all of it
 }
 
 // copies are the arrivals of a message until now.
@@ -86,9 +87,11 @@ func (m *maildir) read(t testing.TB) {
 }
 
 var (
-	// added is what Postfix puts on top, and then Postern's trace field.
+	// added is what Postfix puts on top, then Postern's signatures, if any, and
+	// its trace field.
 	added = regexp.MustCompile(`^Return-Path: <(.*)>\r\nX-Original-To: .*\r\nDelivered-To: (.*)\r\n` +
 		`Received: from .*\r\n(?:[ \t].*\r\n)+` +
+		`(?:DKIM-Signature: .*\r\n(?:[ \t].*\r\n)+)*` +
 		`(Received: .*\r\n(?:[ \t].*\r\n)+)`)
 	messageIDField = regexp.MustCompile(`(?im)^Message-ID:[ \t]*(?:\r\n[ \t]+)?<([^>]*)>`)
 	queueID        = regexp.MustCompile(`[ \t]id ([0-9a-z]{16})\b`)
@@ -108,6 +111,7 @@ func parseArrival(file []byte) (messageID string, a arrival, ok bool) {
 		recipient:  string(top[2]),
 		received:   string(bytes.ReplaceAll(top[3], []byte("\r\n"), nil)),
 		data:       file[len(top[0]):],
+		file:       file,
 	}
 	if q := queueID.FindSubmatch(top[3]); q != nil {
 		a.relayID = string(q[1])

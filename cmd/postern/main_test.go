@@ -6,6 +6,7 @@
 //	script_test.go     the command line, as scripts in testdata
 //	client_test.go     swaks, msmtp, curl, smtplib and a Postfix null client
 //	sasl_test.go       the same clients with SCRAM, CRAM-MD5 and certificates
+//	dkim_test.go       signatures, as foreign programs verify them after a hop
 //	demo_test.go       postern demo and postern send
 //	devices_test.go    the inventory of devices
 //	directory_test.go  people of an OpenLDAP directory (slapd)
@@ -17,9 +18,10 @@
 //	secret_test.go     no output ever shows a secret
 //
 // The others are the stage: relay_test.go runs the binary, smarthost_test.go
-// runs Postfix, maildir_test.go reads what it delivers, oidc_test.go runs an
-// authorization server, dialogue_test.go speaks SMTP command by command,
-// storm_test.go is many clients at once.
+// runs Postfix, exim_test.go Exim, verify_test.go those who verify signatures,
+// maildir_test.go reads what is delivered, oidc_test.go runs an authorization
+// server, dialogue_test.go speaks SMTP command by command, storm_test.go is many
+// clients at once.
 package main_test
 
 import (
@@ -91,22 +93,35 @@ func buildPostern(dir string) (string, error) {
 	return binary, nil
 }
 
-// needs asks for programs, or "root", that a test cannot do without. Where they
+// abilities are what a test may need that is no program in the path.
+var abilities = map[string]ability{
+	"root": {"root (Postfix delivers as another user)", func() bool { return os.Getuid() == 0 }},
+	"oidc-provider": {"oidc-provider", func() bool {
+		_, err := os.Stat("testdata/oidc/node_modules/oidc-provider")
+		return err == nil
+	}},
+	"namespaces": {"the right to mount (programs are given another /etc/resolv.conf)", func() bool {
+		return exec.Command("unshare", "--mount", "true").Run() == nil
+	}},
+}
+
+type ability struct {
+	name  string
+	there func() bool
+}
+
+// needs asks for programs, or "root" or "namespaces", that a test cannot do without. Where they
 // are missing the test is skipped, and says so; never so in CI.
 func needs(t testing.TB, wanted ...string) {
 	t.Helper()
 	var missing []string
 	for _, w := range wanted {
-		if w == "root" {
-			if os.Getuid() != 0 {
-				missing = append(missing, "root (Postfix delivers as another user)")
-			}
-		} else if w == "oidc-provider" {
-			if _, err := os.Stat("testdata/oidc/node_modules/" + w); err != nil {
-				missing = append(missing, w)
-			}
-		} else if _, err := exec.LookPath(w); err != nil {
-			missing = append(missing, w)
+		has, special := abilities[w]
+		if !special {
+			has = ability{w, func() bool { _, err := exec.LookPath(w); return err == nil }}
+		}
+		if !has.there() {
+			missing = append(missing, has.name)
 		}
 	}
 	if missing == nil {
