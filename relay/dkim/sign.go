@@ -3,9 +3,12 @@ package dkim
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -63,6 +66,34 @@ func (s *Set) Sign(ctx context.Context, m *message.Message, u Upstream, keeps bo
 		return Proof{}, fmt.Errorf("not sent unsigned (dkim: on): %s", proof.Unsigned)
 	}
 	return proof, nil
+}
+
+// Basis names what the signatures of m for u are made of, its body and the time
+// aside: the keys, and the fields they cover. While it stays the same, so do the
+// signatures, and those made before may be used again. "" when there are none.
+func (s *Set) Basis(m *message.Message, u Upstream, keeps bool) string {
+	if mode := cmp.Or(u.DKIM, modeAuto); mode == modeOff || mode == modeAuto && !keeps {
+		return ""
+	}
+	domain, err := author(m.Header)
+	if err != nil {
+		return ""
+	}
+	keys, _ := s.signers(domain, time.Now())
+	names := fieldsToSign(m.Header, u.Exclude)
+	sum := sha256.New()
+	for _, k := range keys {
+		fmt.Fprintf(sum, "%s %s %s %q\n", RecordName(k.Domain, k.Selector), fingerprint(k.private), k.Canonicalization, names)
+		for _, f := range m.Header {
+			if slices.ContainsFunc(names, f.Is) {
+				sum.Write(f.Raw())
+			}
+		}
+	}
+	if len(keys) == 0 {
+		return ""
+	}
+	return hex.EncodeToString(sum.Sum(nil))
 }
 
 // Unprovable is why u can never take mail with that header: it insists on a

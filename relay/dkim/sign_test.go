@@ -232,6 +232,45 @@ func TestWhatAnUpstreamWants(t *testing.T) {
 	}
 }
 
+// A signature is kept for retries; it may be used again while its basis is the
+// same.
+func TestBasis(t *testing.T) {
+	p := newPlace(t)
+	one, two := p.key(Ed25519, "example.com", "s1"), p.key(Ed25519, "example.com", "s2")
+	s := p.forced(one)
+	simple := one
+	simple.Canonicalization = "simple/simple"
+	m := letter(t, plain)
+	basis := s.Basis(m, Upstream{}, true)
+	with := func(old, new string) *message.Message { return letter(t, strings.Replace(plain, old, new, 1)) }
+	for _, row := range []struct {
+		name string
+		got  string
+		same bool
+	}{
+		{"the same again", s.Basis(m, Upstream{DKIM: "on"}, true), true},
+		{"after a restart", p.forced(one).Basis(m, Upstream{}, true), true},
+		{"with a field that is not signed", s.Basis(letter(t, "Received: x\n"+plain), Upstream{}, true), true},
+		{"another From", s.Basis(with("Scanner", "Printer"), Upstream{}, true), false},
+		{"a field to be oversigned", s.Basis(letter(t, "Reply-To: it@example.com\n"+plain), Upstream{}, true), false},
+		{"a field excluded", s.Basis(m, Upstream{Exclude: []string{"Date"}}, true), false},
+		{"another key", p.forced(two).Basis(m, Upstream{}, true), false},
+		{"another canonicalization", p.forced(simple).Basis(m, Upstream{}, true), false},
+	} {
+		if (row.got == basis) != row.same || row.got == "" {
+			t.Errorf("%s: %q, at first %q", row.name, row.got, basis)
+		}
+	}
+	for name, got := range map[string]string{
+		"no key": s.Basis(with("example.com", "example.net"), Upstream{}, true), "off": s.Basis(m, Upstream{DKIM: "off"}, true),
+		"an upstream that rebuilds content": s.Basis(m, Upstream{}, false), "no author": s.Basis(letter(t, "To: x\n\n"), Upstream{}, true),
+	} {
+		if got != "" {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
+}
+
 func TestSignaturesExpire(t *testing.T) {
 	p := newPlace(t)
 	k := p.key(Ed25519, "example.com", "s1")

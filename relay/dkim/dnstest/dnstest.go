@@ -24,15 +24,8 @@ type Server struct {
 // Start runs a server at address, such as "127.0.0.1:0", until the test ends.
 func Start(t testing.TB, address string) *Server {
 	t.Helper()
-	udp, err := net.ListenPacket("udp", address)
-	if err != nil {
-		t.Fatal(err)
-	}
+	udp, tcp := listen(t, address)
 	s := &Server{Address: udp.LocalAddr().String(), records: map[string][]dns.RR{}}
-	tcp, err := net.Listen("tcp", s.Address)
-	if err != nil {
-		t.Fatal(err)
-	}
 	for _, server := range []*dns.Server{{PacketConn: udp}, {Listener: tcp}} {
 		started, ended := make(chan struct{}), make(chan struct{})
 		server.Handler, server.NotifyStartedFunc = dns.HandlerFunc(s.answer), func() { close(started) }
@@ -44,6 +37,25 @@ func Start(t testing.TB, address string) *Server {
 		})
 	}
 	return s
+}
+
+// listen opens the same port for UDP and TCP. A port that is free for one may be
+// taken for the other; where any will do, another one is tried.
+func listen(t testing.TB, address string) (net.PacketConn, net.Listener) {
+	t.Helper()
+	for range 100 {
+		udp, err := net.ListenPacket("udp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tcp, err := net.Listen("tcp", udp.LocalAddr().String())
+		if err == nil {
+			return udp, tcp
+		}
+		udp.Close()
+	}
+	t.Fatalf("no port of %s is free for UDP and TCP", address)
+	return nil, nil
 }
 
 // TXT makes texts the TXT records of name, each in as many strings as it takes;
