@@ -12,23 +12,36 @@ import (
 	"postern/relay/message"
 )
 
-const securityPage = "../../docs/security.md"
+const (
+	securityPage = "../../docs/security.md"
+	devicesPage  = "../../docs/devices.md"
+)
 
 var link = regexp.MustCompile(`\[([^\]]+)\]\(([^)]+)\)`)
 
-// docs/security.md says which test holds each defence. The files must be there,
-// and the tests in them.
-func TestSecurityPageNamesTestsThatExist(t *testing.T) {
-	page := read(t, securityPage)
-	tests := 0
+// docs/security.md says which test holds each defence, docs/devices.md which
+// holds each quirk. The files must be there, and the tests in them.
+func TestPagesNameTestsThatExist(t *testing.T) {
+	if n := namedTests(t, securityPage); n < 40 {
+		t.Errorf("%s names only %d tests", securityPage, n)
+	}
+	if n := namedTests(t, devicesPage); n < 20 {
+		t.Errorf("%s names only %d tests", devicesPage, n)
+	}
+}
+
+// namedTests looks for the tests that a page names, and counts them.
+func namedTests(t *testing.T, name string) (tests int) {
+	t.Helper()
+	page := read(t, name)
 	for _, m := range link.FindAllStringSubmatch(page, -1) {
-		text, file := m[1], filepath.Join(filepath.Dir(securityPage), filepath.FromSlash(m[2]))
+		text, file := m[1], filepath.Join(filepath.Dir(name), filepath.FromSlash(m[2]))
 		switch {
 		case strings.HasSuffix(file, "_test.go"):
 			tests++
-			name, row, _ := strings.Cut(text, "/")
+			test, row, _ := strings.Cut(text, "/")
 			source := read(t, file)
-			if !strings.Contains(source, "\nfunc "+name+"(") || !strings.Contains(source, row) {
+			if !strings.Contains(source, "\nfunc "+test+"(") || !strings.Contains(source, row) {
 				t.Errorf("%s has no %s", file, text)
 			}
 		case strings.HasSuffix(file, ".dialogue") && text != filepath.Base(file):
@@ -42,9 +55,7 @@ func TestSecurityPageNamesTestsThatExist(t *testing.T) {
 			}
 		}
 	}
-	if tests < 40 {
-		t.Errorf("only %d tests were found", tests)
-	}
+	return tests
 }
 
 // Every hole has a defence and a test, and the limits are those of the code.
@@ -71,6 +82,9 @@ func TestSecurityPageIsTrue(t *testing.T) {
 		"recipients of a message":                                                 maxRecipients,
 		"a line, of a command or in DATA":                                         fmt.Sprint(maxLine, " octets"),
 		"a message in memory":                                                     fmt.Sprint(readAhead, " octets"),
+		"the PROXY header of a balancer":                                          inWords(d.proxy),
+		"waiting for a client that begins with TLS on a STARTTLS port":            fmt.Sprint(d.first.Milliseconds(), " milliseconds"),
+		"the transcript of a session":                                             fmt.Sprint(maxTranscript, " octets"),
 		"a TLS handshake":                                                         inWords(d.handshake),
 		"one command line":                                                        inWords(d.command),
 		"from connecting to a successful AUTH":                                    inWords(d.login),

@@ -12,11 +12,14 @@
 //
 //	door        an address we listen on; lets clients in and sets up TLS
 //	generation  one configuration of a door: running sessions keep theirs
+//	profile     what some clients are granted that others are not
 //	guard       the connection under TLS: limits, deadlines, draining
+//	talk        what was said, in clear: one command at a time, STARTTLS
 //	session     the defensive half above go-smtp: order, addresses, failures
 //	lines       what a message may consist of, on its way to the Spool
 //
-// A session passes these states, and none is skipped:
+// A session passes these states, and none is skipped but that of TLS, where the
+// listener says so:
 //
 //	clear -> TLS -> authenticated -> in transaction -> transferring -> answered
 package submission

@@ -1,0 +1,64 @@
+//go:build linux
+
+package main_test
+
+import (
+	"fmt"
+	"net"
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+// A copier that knows nothing but TLS 1.0 and RSA keys sends through the listener
+// whose profile is for it, and through no other.
+func TestAnOldCopierSendsThroughItsProfile(t *testing.T) {
+	needs(t, "python3", "openssl")
+	sink := startSink(t)
+	legacy := freeAddress(t)
+	relay := prepareRelay(t, sink.address, sink.upstreams())
+	relay.write(usualConfig(t, relay, sink.address).with(sink.upstreams()).with(sections{
+		"listeners": fmt.Sprintf(`
+  - {name: submission, address: "%s", tls: starttls}
+  - {name: submissions, address: "%s", tls: implicit}
+  - {name: copiers, address: "%s", tls: starttls, networks: [127.0.0.0/8], profile: old}`, relay.address.submission, relay.address.submissions, legacy),
+		"profiles": `[{name: old, min_tls: "1.0", rsa_key_exchange: true, line_endings: repair}]`,
+	}))
+	relay.start()
+
+	out, err := sendOld(t, legacy)
+	if err != nil || !strings.Contains(out, "TLSv1 AES128-SHA") {
+		t.Errorf("through the profile: %v\n%s", err, out)
+	}
+	if out, err := sendOld(t, relay.address.submission); err == nil {
+		t.Errorf("it sends without the profile:\n%s", out)
+	}
+	if !relay.log.contains("at most TLS 1.0, which is not accepted") {
+		t.Error("the log does not say why it was refused")
+	}
+	accepted := relay.log.count("accepted")
+	if accepted != 1 || !relay.log.contains("line-endings") {
+		t.Errorf("%d messages were accepted, want the one, with its line ends repaired", accepted)
+	}
+
+	for address, want := range map[string]bool{legacy: true, relay.address.submission: false} {
+		out, err := exec.Command("openssl", "s_client", "-starttls", "smtp", "-connect", address, "-CAfile", needKeys(t).ca, "-verify_return_error",
+			"-tls1_2", "-cipher", "AES128-GCM-SHA256:@SECLEVEL=0", "-brief").CombinedOutput()
+		if got := err == nil && strings.Contains(string(out), "Ciphersuite: AES128-GCM-SHA256"); got != want {
+			t.Errorf("openssl with RSA keys at %s: served is %v, want %v\n%s", address, got, want, out)
+		}
+	}
+}
+
+// sendOld sends a letter with bare line feeds.
+func sendOld(t *testing.T, address string) (string, error) {
+	t.Helper()
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("python3", "testdata/send_old.py", host, port, needKeys(t).ca, user, password, sender, recipient)
+	cmd.Stdin = strings.NewReader("From: " + sender + "\r\nSubject: scan\r\n\r\npage\rpage\r\n")
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
