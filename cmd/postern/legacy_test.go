@@ -36,6 +36,9 @@ func TestAnOldCopierSendsThroughItsProfile(t *testing.T) {
 	if !relay.log.contains("at most TLS 1.0, which is not accepted") {
 		t.Error("the log does not say why it was refused")
 	}
+	if old := relay.devices(1, user, "--below", "1.2")[0]; old.TLS != "TLS 1.0" || old.Cipher != "TLS_RSA_WITH_AES_128_CBC_SHA" || old.Messages != 1 {
+		t.Errorf("postern devices does not name it: %+v", old)
+	}
 	accepted := relay.log.count("accepted")
 	if accepted != 1 || !relay.log.contains("line-endings") {
 		t.Errorf("%d messages were accepted, want the one, with its line ends repaired", accepted)
