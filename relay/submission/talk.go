@@ -179,11 +179,10 @@ func (t *talk) offersTLS() bool {
 	return t.tls == nil && t.gen.listener.TLS != noTLS
 }
 
-// goAhead answers STARTTLS. What the client has sent behind it was sent in
-// clear, by whomever, and is thrown away (RFC 3207, section 4.2). go-smtp
-// believes that the connection has ended.
+// goAhead answers STARTTLS. go-smtp believes that the connection has ended; the
+// talk under TLS is another one, so that what the client has sent behind the
+// command, in clear and by whomever, is gone (RFC 3207, section 4.2).
 func (t *talk) goAhead() error {
-	t.in = nil
 	t.starting = true
 	if _, err := t.say([]byte("220 2.0.0 Ready to start TLS\r\n")); err != nil {
 		return err
