@@ -190,7 +190,7 @@ func (l *linter) taken(i int, at place, a message.Address, single bool) int {
 // leadTo tells whether what a rule before the i-th makes comes to it.
 func (l *linter) leadTo(i int, at place) bool {
 	for j, before := range l.rules[:i] {
-		if before == nil || before.guise != nil || before.places&at == 0 || !before.meets(l.rules[i].scope) {
+		if before == nil || before.guise != nil || before.places&at == 0 {
 			continue
 		}
 		examples, _ := before.examples()
@@ -227,7 +227,7 @@ func (l *linter) led(a message.Address, at place, first, last int) (message.Addr
 func (l *linter) turnsBack(i int, bad reporter) {
 	this := l.rules[i]
 	for j, before := range l.rules[:i] {
-		if before == nil || before.guise != nil || before.deny != "" || !before.meets(this.scope) {
+		if before == nil || before.guise != nil || before.deny != "" {
 			continue
 		}
 		examples, _ := before.examples()

@@ -143,6 +143,7 @@ func TestRulesAreChecked(t *testing.T) {
 		{"a recipient that is refused already", `[{recipient: "@b.example", deny: no}, {recipient: a@b.example, to: it@example.com}]`, "[1].: can never do anything"},
 		{"an expression behind a domain", `[{match: "@old.example", to: "%u@example.com"}, {match: "/^(.+)@old\\.example$/", to: "$1@crm.example"}]`, "[1].: can never do anything"},
 		{"an address behind others", `[{match: ann@old.example, to: bob@example.com}, {match: "@old.example", to: "%u@example.com"}]`, ""},
+		{"everybody behind one whose name is any", `[{match: any@old.example, to: bob@example.com}, {match: "@old.example", to: "%u@example.com"}]`, ""},
 		{"an address behind the same of another account", `[{account: erp, match: "@old.example", to: "%u@example.com"}, {account: crm, match: ann@old.example, to: bob@crm.example}]`, ""},
 		{"an address behind the same in other fields", `[{match: "@old.example", to: "%u@example.com", fields: [to]}, {match: ann@old.example, to: bob@example.com}]`, ""},
 		{"an address that one between makes", `[{match: "@old.example", to: "%u@example.com"}, {match: boss@example.com, to: ann@old.example, fields: [reply-to]}, {match: ann@old.example, to: bob@example.com, fields: [reply-to]}]`, ""},
