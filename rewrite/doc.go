@@ -20,7 +20,7 @@
 //
 // A Rule is what is configured and a rule what it is made into; a chain is all
 // of them, a guise the name a from rule gives. Check and what it uses (lint.go,
-// examples.go, language.go) try rules when they are loaded.
+// order.go, examples.go, language.go) try rules when they are loaded.
 //
 // It works on values: it neither logs nor keeps anything. Whether the account
 // may use a name is left to policy, storing the changes to the queue.
