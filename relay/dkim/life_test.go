@@ -140,12 +140,16 @@ func TestAKeyFileThatChangesIsReadWithoutAReload(t *testing.T) {
 		t.Fatal(err)
 	}
 	at(6 * time.Second)
+	at(8 * time.Second)
+	if n := strings.Count(p.log.String(), "DKIM key kept"); n != 2 {
+		t.Errorf("the bad file and the missing one are logged %d times:\n%s", n, p.log)
+	}
 	if !verifies() {
 		t.Error("the old key is not kept")
 	}
 
 	p.write(path, pair(t, Ed25519, "another").PEM)
-	at(8 * time.Second)
+	at(10 * time.Second)
 	mustStand(t, "with another key, whose record is not there", s, "s1 new")
 	p.publish(k)
 	at(2 * time.Minute)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -241,6 +242,9 @@ func TestBasis(t *testing.T) {
 	simple := one
 	simple.Canonicalization = "simple/simple"
 	m := letter(t, plain)
+	replaced := newPlace(t)
+	samePlace := replaced.key(Ed25519, "example.com", "s1")
+	replaced.write(filepath.Join(replaced.dir, "s1.example.com.pem"), pair(t, Ed25519, "another").PEM)
 	basis := s.Basis(m, Upstream{}, true)
 	with := func(old, new string) *message.Message { return letter(t, strings.Replace(plain, old, new, 1)) }
 	for _, row := range []struct {
@@ -255,6 +259,7 @@ func TestBasis(t *testing.T) {
 		{"a field to be oversigned", s.Basis(letter(t, "Reply-To: it@example.com\n"+plain), Upstream{}, true), false},
 		{"a field excluded", s.Basis(m, Upstream{Exclude: []string{"Date"}}, true), false},
 		{"another key", p.forced(two).Basis(m, Upstream{}, true), false},
+		{"another key under the same selector", replaced.forced(samePlace).Basis(m, Upstream{}, true), false},
 		{"another canonicalization", p.forced(simple).Basis(m, Upstream{}, true), false},
 	} {
 		if (row.got == basis) != row.same || row.got == "" {
