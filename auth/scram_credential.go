@@ -33,7 +33,9 @@ const (
 var errNotSCRAM = errors.New(`is not a SCRAM credential, which looks like SCRAM-SHA-256$100000:salt$key:key; put the output of "postern hash --scram" here`)
 
 // SCRAM makes the credential for a password, in the form of RFC 5803.
-func SCRAM(password string) (string, error) {
+func SCRAM(password string) (string, error) { return newSCRAMCredential(password, scramWork) }
+
+func newSCRAMCredential(password string, rounds int) (string, error) {
 	if err := checkPassword(password); err != nil {
 		return "", err
 	}
@@ -43,7 +45,7 @@ func SCRAM(password string) (string, error) {
 	}
 	salt := make([]byte, scramSalt)
 	rand.Read(salt) // never fails (crypto/rand)
-	c, err := client.GetStoredCredentialsWithError(scram.KeyFactors{Salt: string(salt), Iters: scramWork})
+	c, err := client.GetStoredCredentialsWithError(scram.KeyFactors{Salt: string(salt), Iters: rounds})
 	if err != nil {
 		return "", fmt.Errorf("scram: %w", err)
 	}
