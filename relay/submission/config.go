@@ -106,8 +106,8 @@ type TLS struct {
 	// MinVersion is "1.2" (default) or "1.3".
 	MinVersion string `yaml:"min_version"`
 	// ClientCA is a PEM file of the authorities whose certificates clients may
-	// log in with (EXTERNAL); it is read at start and reload. Empty: clients are
-	// not asked for one.
+	// log in with (EXTERNAL); it is read at start and reload. A client that shows
+	// one of another authority is turned away. Empty: none is asked for.
 	ClientCA string `yaml:"client_ca"`
 }
 

@@ -72,7 +72,7 @@ type Gateway interface {
 	Accept(ctx context.Context, m *message.Message) error
 
 	// Left is told of every connection that has ended, also of those that were
-	// turned away by TLS.
+	// turned away by TLS or at a limit. It must not wait for anything.
 	Left(v message.Visit)
 }
 
