@@ -8,6 +8,7 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/base64"
 	"encoding/pem"
 	"fmt"
 	"math/big"
@@ -107,4 +108,67 @@ func issueDevice(t testing.TB) device {
 func (d device) show(cmd *exec.Cmd) *exec.Cmd {
 	cmd.Args = slices.Insert(cmd.Args, 1, "--tls-cert-file="+d.certificate, "--tls-key-file="+d.key)
 	return cmd
+}
+
+// What may be said in an exchange that is not its proof.
+func TestExchangesThatProveNothing(t *testing.T) {
+	relay := startRelay(t, "", sections{
+		"upstreams": "[{name: postfix, preset: capture}]",
+		"auth":      "{mechanisms: [SCRAM-SHA-256, CRAM-MD5]}",
+		"accounts":  fmt.Sprintf(`[{name: %s, scram: "%s", cram_secret: "%s", senders: ["@example.com"]}]`, user, scramOf(t, password), password),
+	})
+	roots := trust(t, needKeys(t).ca)
+	const garbage = "n,,n=\x00\xff=,r="
+	hello := "n,,n=" + user + ",r=abc"
+	proof := "c=biws,r=NONCE,p=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
+	answer := user + " 00112233445566778899aabbccddeeff"
+	for _, row := range []struct {
+		of, mechanism string
+		said          []string // in base64 but for *; NONCE is the server's
+		want          int
+	}{
+		{"a cancelled hello", "SCRAM-SHA-256", []string{"*"}, 501},
+		{"a cancelled proof", "SCRAM-SHA-256", []string{hello, "*"}, 501},
+		{"a cancelled answer", "CRAM-MD5", []string{"*"}, 501},
+		{"garbage for a hello", "SCRAM-SHA-256", []string{garbage}, 501},
+		{"garbage for a proof", "SCRAM-SHA-256", []string{hello, garbage}, 501},
+		{"garbage for an answer", "CRAM-MD5", []string{garbage}, 501},
+		{"the proof at first", "SCRAM-SHA-256", []string{proof}, 501},
+		{"the hello twice", "SCRAM-SHA-256", []string{hello, hello}, 501},
+		{"a wrong proof", "SCRAM-SHA-256", []string{hello, proof}, 535},
+		{"a wrong proof of nobody", "SCRAM-SHA-256", []string{"n,,n=nobody,r=abc", proof}, 535},
+		{"a wrong answer", "CRAM-MD5", []string{answer}, 535},
+		{"a wrong answer of nobody", "CRAM-MD5", []string{strings.Replace(answer, user, "nobody", 1)}, 535},
+		{"a hello of 100 KB", "SCRAM-SHA-256", []string{hello + strings.Repeat("x", 100<<10)}, 0},
+		{"an answer of 100 KB", "CRAM-MD5", []string{strings.Repeat("x", 100<<10)}, 0},
+	} {
+		t.Run(row.of, func(t *testing.T) {
+			d, err := dialTLS(relay.address.submissions, roots)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer d.close()
+			if err := d.hello(); err != nil {
+				t.Fatal(err)
+			}
+			text, err := d.say("AUTH %s", row.mechanism)
+			for i, said := range row.said {
+				if err != nil {
+					t.Fatalf("step %d: %v", i, err)
+				}
+				challenge, _ := base64.StdEncoding.DecodeString(text)
+				nonce, _, _ := strings.Cut(strings.TrimPrefix(string(challenge), "r="), ",")
+				if said != "*" {
+					said = base64.StdEncoding.EncodeToString([]byte(strings.ReplaceAll(said, "NONCE", nonce)))
+				}
+				text, err = d.say("%s", said)
+			}
+			if got := code(err); got != row.want && row.want != 0 || got == 200 {
+				t.Errorf("it ended with %v, want %d", err, row.want)
+			}
+			if _, err := d.say("MAIL FROM:<%s>", sender); err == nil {
+				t.Error("and mail can be sent")
+			}
+		})
+	}
 }
