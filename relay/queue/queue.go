@@ -116,6 +116,9 @@ type Reader interface {
 	// Show is one entry with history, and header and body if still there; the
 	// error wraps ErrNotFound when there is none.
 	Show(ctx context.Context, id string) (*Entry, error)
+	// Accepted calls each for the messages accepted since then that the history
+	// still has, latest first: for whom, when, and for how many recipients.
+	Accepted(ctx context.Context, since time.Time, each func(account, user string, at time.Time, recipients int)) error
 	Close() error
 }
 

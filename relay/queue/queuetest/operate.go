@@ -240,3 +240,42 @@ func testNumbers(t *testing.T, open Open) {
 		t.Errorf("numbers %+v", n)
 	}
 }
+
+func testAccepted(t *testing.T, open Open) {
+	s := open(t, Config())
+	put(t, s, NewMessage("first", 10, "a@example.com"))
+	settle(t, s, claimOne(t, s, lane), delivered) // what became of it makes no difference
+	put(t, s, NewMessage("printer", 10, "a@example.com", "b@example.com"))
+	many := NewMessage("office", 10, "c@example.com")
+	many.Client.User = "jane"
+	put(t, s, many)
+
+	type told struct {
+		account, user string
+		recipients    int
+	}
+	var times []time.Time
+	accepted := func(since time.Time) (all []told) {
+		times = nil
+		err := s.Accepted(t.Context(), since, func(account, user string, at time.Time, recipients int) {
+			all, times = append(all, told{account, user, recipients}), append(times, at)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return all
+	}
+	want := []told{{"office", "jane", 1}, {"printer", "", 2}, {"first", "", 1}}
+	if got := accepted(time.Time{}); !slices.Equal(got, want) {
+		t.Errorf("all: %v, want %v", got, want)
+	}
+	for _, at := range slices.Clone(times) {
+		got := accepted(at)
+		if len(got) == 0 || slices.ContainsFunc(times, at.After) {
+			t.Errorf("since %v: %v at %v", at, got, times)
+		}
+	}
+	if got := accepted(time.Now().Add(time.Second)); got != nil {
+		t.Errorf("since what is to come: %v", got)
+	}
+}

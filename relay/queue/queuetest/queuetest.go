@@ -61,6 +61,7 @@ func Run(t *testing.T, open func(t *testing.T, cfg queue.Config) queue.Store) {
 		{"a list is narrowed by what is asked", testList},
 		{"a list goes on after a page", testPages},
 		{"what is not there is not found", testNotFound},
+		{"what was accepted since a time is told, latest first", testAccepted},
 		{"the numbers count what waits", testNumbers},
 		{"a store short of space refuses messages", testMinFree},
 		{"a put that was given up leaves nothing", testCancelled},
