@@ -23,6 +23,7 @@ var words = map[reflect.Type]struct{ one, many string }{
 	reflect.TypeFor[int]():               {"a whole number such as 20", ""},
 	reflect.TypeFor[setting.Duration]():  {"a duration such as 30s or 4d", "durations such as [1m, 5m, 1h]"},
 	reflect.TypeFor[setting.Size]():      {"a size such as 50MiB", ""},
+	reflect.TypeFor[setting.Rate]():      {"a rate such as 30/m or 2000/d", ""},
 	reflect.TypeFor[setting.Network]():   {"a network such as 10.20.0.0/16", "networks such as [10.20.0.0/16]"},
 	reflect.TypeFor[setting.Secret]():    {"a secret, written as itself, ${env:NAME}, file:/path or ${credential:NAME}", ""},
 	reflect.TypeFor[dkim.Source]():       {"the whole path of a key file, or the key as a secret", ""},

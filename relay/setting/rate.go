@@ -8,7 +8,7 @@ import (
 )
 
 // Rate is how many in which time, written "30/m": per second, minute, hour or
-// day. The zero Rate is no limit.
+// day. The zero Rate is no limit, written "0".
 type Rate struct {
 	Count int
 	Per   time.Duration
@@ -18,6 +18,10 @@ type Rate struct {
 const maxRate = 1_000_000_000
 
 func (r *Rate) UnmarshalText(b []byte) error {
+	if string(b) == "0" {
+		*r = Rate{}
+		return nil
+	}
 	digits, unit, _ := strings.Cut(string(b), "/")
 	n, err := strconv.Atoi(digits)
 	for _, u := range durationUnits {
@@ -34,12 +38,12 @@ func (r Rate) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
 // IsZero tells whether there is no limit.
 func (r Rate) IsZero() bool { return r == Rate{} }
 
-// String is the form UnmarshalText reads; "" for no limit.
+// String is the form UnmarshalText reads.
 func (r Rate) String() string {
 	for _, u := range durationUnits {
 		if u.unit == r.Per {
 			return strconv.Itoa(r.Count) + "/" + u.suffix
 		}
 	}
-	return ""
+	return "0"
 }
