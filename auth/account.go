@@ -35,6 +35,9 @@ type Account struct {
 	Subjects []bearer.Subject `yaml:"subjects"`
 	// Networks limits where the account may log in from; empty: anywhere.
 	Networks setting.Networks `yaml:"networks"`
+	// Trusted: whoever connects from Networks is the account, without a
+	// password. For devices that cannot log in.
+	Trusted bool `yaml:"trusted"`
 }
 
 // maxName is how long a user name every server takes (RFC 4616, section 2), in
@@ -51,6 +54,9 @@ func (a Account) Check(bad func(key, format string, args ...any)) {
 		if err := checkName(alias); err != nil {
 			bad(element("aliases", i), "%v", err)
 		}
+	}
+	if a.Trusted && len(a.Networks) == 0 {
+		bad("trusted", "it needs networks: list the addresses of the devices that are trusted without a password, such as networks: [10.20.3.7]")
 	}
 	if a.Directory && !a.PasswordHash.IsZero() {
 		bad("directory", "the account has a password_hash as well; keep one of the two, so that one password counts")
@@ -99,6 +105,25 @@ func Check(accounts []Account, bad func(i int, key, format string, args ...any))
 				continue
 			}
 			holder[c] = a.Name
+		}
+	}
+}
+
+// CheckTrusted reports networks that more than one trusted account has: then
+// nobody could tell whose device is there. Of networks within one another the
+// smaller one counts.
+func CheckTrusted(accounts []Account, bad func(i int, key, format string, args ...any)) {
+	owner := make(map[setting.Network]string)
+	for i, a := range accounts {
+		if !a.Trusted {
+			continue
+		}
+		for j, network := range a.Networks {
+			if first, taken := owner[network]; taken && first != a.Name {
+				bad(i, element("networks", j), "%s is trusted as account %q already; give each device to one account", network, first)
+				continue
+			}
+			owner[network] = a.Name
 		}
 	}
 }

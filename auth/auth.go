@@ -58,6 +58,7 @@ const (
 type Accounts struct {
 	mechanisms []string
 	byName     map[string]*account // by folded name and alias
+	trusts     []trust             // the smallest networks first
 	standIns   []hash              // of all accounts
 	secret     []byte              // keys the HMAC of cache keys
 	pool       *pool
@@ -94,6 +95,7 @@ func New(cfg Config, accounts []Account, log *slog.Logger) (*Accounts, error) {
 	a := &Accounts{
 		mechanisms: slices.Clone(cfg.Mechanisms),
 		byName:     make(map[string]*account),
+		trusts:     trustsOf(accounts),
 		secret:     make([]byte, 32),
 		pool:       newPool(int64(cfg.Memory), cores()),
 		good:       newCache(goodLife, remembered),
@@ -139,9 +141,9 @@ func check(cfg Config, accounts []Account) error {
 	for i, entry := range accounts {
 		entry.Check(under(element("accounts", i)))
 	}
-	Check(accounts, func(i int, key, format string, args ...any) {
-		under(element("accounts", i))(key, format, args...)
-	})
+	at := func(i int, key, format string, args ...any) { under(element("accounts", i))(key, format, args...) }
+	Check(accounts, at)
+	CheckTrusted(accounts, at)
 	CheckMechanisms(cfg, accounts, under("auth"))
 	CheckDirectories(cfg, accounts, func(path, format string, args ...any) {
 		errs = append(errs, fmt.Errorf("%s: %s", path, fmt.Sprintf(format, args...)))

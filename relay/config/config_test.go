@@ -123,6 +123,8 @@ func TestWarnings(t *testing.T) {
 		{"an issuer whose every token would do", "", "auth: {mechanisms: [XOAUTH2], issuers: [{introspection_url: \"https://idp.example.com/i\", client_id: me, client_secret: s}]}\n",
 			"issuer https://idp.example.com/i: any live token of it that names an account can log in; write what yours have as audience, or scopes"},
 		{"an issuer asked for tokens with a scope", "", "auth: {mechanisms: [XOAUTH2], issuers: [{introspection_url: \"https://idp.example.com/i\", client_id: me, client_secret: s, scopes: [mail]}]}\n", ""},
+		{"a trusted account that may send as anybody", "senders: [scan@example.com]}]", "trusted: true, networks: [10.20.3.7], senders: [\"*\"]}]",
+			"account printer is trusted by its network alone and may send as anybody: list its senders, such as scan@example.com"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			text := strings.Replace(sound, row.old, row.new, 1)

@@ -19,6 +19,7 @@ func (f *file) references(c *Config) {
 	f.accounts(c)
 	f.rewriting(c)
 	f.signing(c)
+	f.openRelays(entrances(c), c.Accounts)
 	if !f.readable("upstreams") || !f.readable("routes") {
 		return // what is missing may be what could not be read
 	}
@@ -87,6 +88,9 @@ func (f *file) accounts(c *Config) {
 		owners[i] = a.Auth
 	}
 	auth.Check(owners, func(i int, key, format string, args ...any) {
+		f.finding(join(item("accounts", i), key), format, args...)
+	})
+	auth.CheckTrusted(owners, func(i int, key, format string, args ...any) {
 		f.finding(join(item("accounts", i), key), format, args...)
 	})
 	auth.CheckMechanisms(c.Auth, owners, func(key, format string, args ...any) {

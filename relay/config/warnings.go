@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"postern/relay/dkim"
+	"postern/relay/message"
 	"postern/relay/submission"
 	"postern/relay/upstream"
 )
@@ -15,6 +16,11 @@ func (c *Config) Warnings() []string {
 	for _, u := range c.Routing().Upstreams {
 		if !anyRoute(c, func(r upstream.Route) bool { return slices.Contains(r.Upstreams, u.Name) }) {
 			all = append(all, fmt.Sprintf("upstream %s is never used: no route names it", u.Name))
+		}
+	}
+	for _, a := range c.Accounts {
+		if a.Auth.Trusted && slices.ContainsFunc(a.Policy.Senders, func(p message.Pattern) bool { return p.String() == "*" }) {
+			all = append(all, fmt.Sprintf("account %s is trusted by its network alone and may send as anybody: list its senders, such as scan@example.com", a.Auth.Name))
 		}
 	}
 	all = append(all, dkim.Warnings(c.DKIM)...)
