@@ -24,6 +24,8 @@ var (
 	MessageResults    = []string{"accepted", "refused", "unavailable"}
 	SubmissionPhases  = []string{"tls", "auth", "data", "accept"}
 	PolicyRules       = []string{"sender", "from", "recipient", "recipients_per_message", "size", "null_sender", "route", "carry", "rewrite"}
+	PolicyLimits      = []string{"messages", "recipients", "per_account_messages", "per_account_recipients"}
+	BanKinds          = []string{"account", "address"}
 	QueueStates       = []string{"queued", "sending", "deferred", "held", "uncertain"}
 	Outcomes          = []string{"delivered", "deferred", "failed", "uncertain", "held"}
 	AttemptOutcomes   = []string{"delivered", "deferred", "failed", "uncertain", "unreachable"}
@@ -48,6 +50,8 @@ type Metrics struct {
 	SubmissionPhase  *prometheus.HistogramVec // phase
 	PolicyRefusals   *prometheus.CounterVec   // rule
 	RewriteChanges   *prometheus.CounterVec   // rule
+	PolicyLimited    *prometheus.CounterVec   // rule
+	PolicyBans       *prometheus.CounterVec   // kind
 
 	QueueCommit  prometheus.Histogram //
 	QueueDamaged prometheus.Gauge     //
@@ -90,12 +94,14 @@ func New(version, commit string) *Metrics {
 		Connections:      f.gauges("submission_connections", "Clients connected now.", "listener"),
 		ConnectionsTotal: f.counters("submission_connections_total", "Clients that connected, by whether they were served.", "listener", "result"),
 		TLS:              f.counters("submission_tls_total", "TLS handshakes of clients.", "listener", "version", "result"),
-		Auth:             f.counters("auth_attempts_total", "Authentications tried: failed is a wrong secret, unavailable our trouble.", "mechanism", "result"),
+		Auth:             f.counters("auth_attempts_total", "Authentications tried: failed is a wrong secret, unavailable our trouble, or a ban.", "mechanism", "result"),
 		Messages:         f.counters("submission_messages_total", "Messages offered after DATA or BDAT, by our answer.", "listener", "result"),
 		MessageBytes:     f.histogram("submission_message_bytes", "Size of accepted messages in bytes.", prometheus.ExponentialBuckets(1<<10, 4, 9)),
 		SubmissionPhase:  f.histograms("submission_phase_seconds", "Time a client's session spent in each phase.", seconds, "phase"),
 		PolicyRefusals:   f.counters("policy_refusals_total", "Senders, recipients and messages refused, by the rule that did.", "rule"),
 		RewriteChanges:   f.counters("rewrite_changes_total", "Changes made to accepted messages, by the rule that asked for them.", "rule"),
+		PolicyLimited:    f.counters("policy_limited_total", "Senders, recipients and messages put off because a limit was reached, by the limit.", "rule"),
+		PolicyBans:       f.counters("policy_bans_total", "Bans made after failed logins: of an account name from one address, or of an address.", "kind"),
 
 		QueueCommit:  f.histogram("queue_commit_seconds", "Time to make one group of changes durable.", seconds),
 		QueueDamaged: f.gauge("queue_damaged", "Entries of the store set aside because they cannot be read."),
@@ -129,6 +135,12 @@ func New(version, commit string) *Metrics {
 	}
 	for _, rule := range PolicyRules {
 		m.PolicyRefusals.WithLabelValues(rule)
+	}
+	for _, rule := range PolicyLimits {
+		m.PolicyLimited.WithLabelValues(rule)
+	}
+	for _, kind := range BanKinds {
+		m.PolicyBans.WithLabelValues(kind)
 	}
 	for _, phase := range SubmissionPhases {
 		m.SubmissionPhase.WithLabelValues(phase)
@@ -222,6 +234,13 @@ func (m *Metrics) WatchQueue(read func() (QueueNumbers, error)) {
 		oldest:     prometheus.NewDesc("postern_queue_oldest_seconds", "Age of the oldest waiting message.", nil, nil),
 		free:       prometheus.NewDesc("postern_data_dir_free_bytes", "Free space where the data directory lies.", nil, nil),
 	})
+}
+
+// WatchBans exports how many bans count returns at each scrape.
+func (m *Metrics) WatchBans(count func() int) {
+	m.Registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Namespace: "postern", Name: "policy_bans", Help: "Bans in force now, of account names from one address and of addresses.",
+	}, func() float64 { return float64(count()) }))
 }
 
 type queueCollector struct {

@@ -40,6 +40,8 @@ func TestSeriesExistAtZeroBeforeAnythingHappens(t *testing.T) {
 		"postern_submission_messages_total":              len(metrics.MessageResults),
 		"postern_policy_refusals_total":                  len(metrics.PolicyRules),
 		"postern_rewrite_changes_total":                  2,
+		"postern_policy_limited_total":                   len(metrics.PolicyLimits),
+		"postern_policy_bans_total":                      len(metrics.BanKinds),
 		"postern_upstream_attempts_total":                len(metrics.AttemptOutcomes),
 		"postern_upstream_replies_total":                 len(metrics.ReplyClasses),
 		"postern_deliveries_total":                       len(metrics.Outcomes),

@@ -112,10 +112,11 @@ type Log struct {
 // section. It is not sound by itself, as it has no listeners or accounts.
 func Default() *Config {
 	return &Config{
-		TLS:   submission.TLS{MinVersion: "1.2"},
-		Queue: queue.DefaultConfig(),
-		Auth:  auth.DefaultConfig(),
-		Log:   Log{Format: "json"},
+		TLS:    submission.TLS{MinVersion: "1.2"},
+		Policy: policy.DefaultConfig(),
+		Queue:  queue.DefaultConfig(),
+		Auth:   auth.DefaultConfig(),
+		Log:    Log{Format: "json"},
 	}
 }
 

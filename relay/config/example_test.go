@@ -119,6 +119,8 @@ func TestExampleShowsTheDefaults(t *testing.T) {
 		{"auth.issuers account_claim", c.Auth.Issuers[0].AccountClaim, "sub"},
 		{"auth.issuers clock_skew", c.Auth.Issuers[0].ClockSkew, setting.Duration(time.Minute)},
 		{"log", c.Log, d.Log},
+		{"policy.ban", c.Policy.Ban, d.Policy.Ban},
+		{"policy.limits.per_ip", c.Policy.Limits.PerIP, d.Policy.Limits.PerIP},
 		{"accounts null_sender", c.Accounts[0].Policy.NullSender, false},
 		{"upstreams tls", c.Upstreams[0].Upstream.TLS, "starttls"},
 		{"upstreams limits.connections", c.Upstreams[0].Upstream.Limits.Connections, 20},

@@ -1,0 +1,4 @@
+package policy
+
+// Senders is how many are remembered.
+func Senders(u *Usage) int { return len(u.by) }
