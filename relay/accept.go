@@ -19,32 +19,51 @@ import (
 // is answered there; the last word is Accept's.
 type gateway struct{ *Relay }
 
-// Connect lets everybody in.
-func (g gateway) Connect(message.Client) error { return nil }
+// Connect turns away who has tried too many names.
+func (g gateway) Connect(c message.Client) error {
+	if until := g.bans.Address(c.Address.Addr(), time.Now()); !until.IsZero() {
+		return message.Refuse(421, "4.7.0", "Too many failed logins from your address; try again after %s", policy.Clock(until))
+	}
+	return nil
+}
 
 // Password tells who the client is.
 func (g gateway) Password(ctx context.Context, c message.Client, name, password string) (message.Identity, error) {
-	return g.stations.Load().accounts.Password(ctx, name, password, c.Address.Addr())
+	return g.login(ctx, c, name, func() (message.Identity, error) {
+		return g.stations.Load().accounts.Password(ctx, name, password, c.Address.Addr())
+	})
 }
 
 // Bearer tells which account the client is by its token.
 func (g gateway) Bearer(ctx context.Context, c message.Client, name, token string) (message.Identity, error) {
-	return g.stations.Load().accounts.Bearer(ctx, name, token, c.Address.Addr())
+	return g.login(ctx, c, name, func() (message.Identity, error) {
+		return g.stations.Load().accounts.Bearer(ctx, name, token, c.Address.Addr())
+	})
 }
 
 // Certificate tells which account has the client's certificate.
-func (g gateway) Certificate(_ context.Context, c message.Client, name string, chain []*x509.Certificate) (message.Identity, error) {
-	return g.stations.Load().accounts.Certificate(chain, name, c.Address.Addr())
+func (g gateway) Certificate(ctx context.Context, c message.Client, name string, chain []*x509.Certificate) (message.Identity, error) {
+	return g.login(ctx, c, name, func() (message.Identity, error) {
+		return g.stations.Load().accounts.Certificate(chain, name, c.Address.Addr())
+	})
 }
 
 // Challenge lets the client prove which account it is in several steps.
-func (g gateway) Challenge(_ context.Context, c message.Client, mechanism string) (submission.Challenge, error) {
-	return g.stations.Load().accounts.Challenge(mechanism, c.Address.Addr())
+func (g gateway) Challenge(ctx context.Context, c message.Client, mechanism string) (submission.Challenge, error) {
+	exchange, err := g.stations.Load().accounts.Challenge(mechanism, c.Address.Addr())
+	if err != nil {
+		return nil, err
+	}
+	return challenge{exchange, g.Relay, ctx, c}, nil
 }
 
-// Trust knows no device by its address.
-func (g gateway) Trust(message.Client) (message.Identity, error) {
-	return message.Identity{}, message.Refuse(530, "5.7.0", "Authentication required")
+// Trust tells which account a client is that its address alone vouches for.
+func (g gateway) Trust(c message.Client) (message.Identity, error) {
+	account, ok := g.stations.Load().accounts.Trusted(c.Address.Addr())
+	if !ok {
+		return message.Identity{}, message.Refuse(530, "5.7.0", "Authentication required")
+	}
+	return message.Identity{Account: account}, nil
 }
 
 // Left is told of every connection that has ended.
@@ -65,6 +84,9 @@ func (g gateway) Mail(_ context.Context, m *message.Message) (int64, error) {
 	if err := s.policy.Sender(m.Client, m.From); err != nil {
 		return 0, g.refused(err)
 	}
+	if err := s.policy.Room(g.usage, m.Client, 0); err != nil {
+		return 0, g.refused(err)
+	}
 	if _, err := g.lane(s, m, upstream.Load{Size: m.DeclaredSize, UTF8: !m.From.IsASCII()}); err != nil {
 		return 0, err
 	}
@@ -81,6 +103,9 @@ func (g gateway) Recipient(_ context.Context, m *message.Message, r message.Reci
 		return r, g.refusedByRule(err)
 	}
 	if err := s.policy.Recipient(m.Client, len(m.To), r.Address); err != nil {
+		return r, g.refused(err)
+	}
+	if err := s.policy.Room(g.usage, m.Client, len(m.To)+1); err != nil {
 		return r, g.refused(err)
 	}
 	if _, err := g.lane(s, m, upstream.Load{UTF8: !r.Address.IsASCII()}); err != nil {
@@ -111,6 +136,11 @@ func (r *Relay) Accept(ctx context.Context, m *message.Message) error {
 	if err != nil {
 		return err
 	}
+	room, err := s.policy.Reserve(r.usage, m.Client, len(m.To))
+	if err != nil {
+		return r.refused(err)
+	}
+	defer room.GiveBack() // unless it is counted
 	slot := s.upstreams.TrySlotFor(lane, load)
 	m.Changes = rewrite.Add(m.Changes, changes...)
 	claim, err := r.queue.Put(ctx, m, lane, slot.Upstream())
@@ -118,6 +148,7 @@ func (r *Relay) Accept(ctx context.Context, m *message.Message) error {
 		slot.Release()
 		return fmt.Errorf("queue: %w", err)
 	}
+	room.Count()
 	r.accepted(m)
 	if claim == nil {
 		slot.Release()
@@ -158,8 +189,12 @@ func (r *Relay) refusedByRule(err error) error {
 // refused counts a refusal of policy by its rule; nil and other errors pass.
 func (r *Relay) refused(err error) error {
 	var refusal *policy.Refusal
-	if errors.As(err, &refusal) {
+	var limited *policy.Limited
+	switch {
+	case errors.As(err, &refusal):
 		r.metrics.PolicyRefusals.WithLabelValues(refusal.Rule).Inc()
+	case errors.As(err, &limited):
+		r.metrics.PolicyLimited.WithLabelValues(limited.Rule).Inc()
 	}
 	return err
 }

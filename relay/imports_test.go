@@ -13,7 +13,7 @@ var allowedImports = map[string]struct {
 	because string
 }{
 	"postern/cmd/postern":           {"auth metrics relay relay/admin relay/config relay/devices relay/dkim relay/message relay/queue relay/setting relay/upstream", "subcommands use one room each"},
-	"postern/relay":                 {"auth metrics policy rewrite relay/admin relay/config relay/devices relay/dkim relay/message relay/queue relay/submission relay/upstream", "it tells the story, so it knows every room"},
+	"postern/relay":                 {"auth metrics policy rewrite relay/admin relay/config relay/devices relay/dkim relay/message relay/queue relay/setting relay/submission relay/upstream", "it tells the story, so it knows every room"},
 	"postern/relay/config":          {"auth auth/bearer policy rewrite relay/dkim relay/message relay/queue relay/setting relay/submission relay/upstream", "a configuration is made of each room's own Config"},
 	"postern/relay/submission":      {"metrics relay/message relay/setting", "a room"},
 	"postern/relay/queue":           {"metrics relay/message relay/setting", "a room"},

@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"postern/metrics"
+	"postern/policy"
 	"postern/relay/admin"
 	"postern/relay/config"
 	"postern/relay/devices"
@@ -42,6 +43,9 @@ type Relay struct {
 	level      *slog.LevelVar
 	listening  func()
 	metrics    *metrics.Metrics
+	usage      *policy.Usage
+	bans       *policy.Bans
+	turns      turns // of those who log in
 	queue      queue.Store
 	submission *submission.Server
 	admin      *admin.Server
@@ -77,7 +81,8 @@ type Options struct {
 // New builds every room and opens the store, or says what stands in the way.
 // No port is open yet.
 func New(cfg *config.Config, o Options) (*Relay, error) {
-	r := &Relay{log: o.Log, level: o.Level, listening: o.Listening, metrics: metrics.New(o.Version, o.Commit)}
+	r := &Relay{log: o.Log, level: o.Level, listening: o.Listening, metrics: metrics.New(o.Version, o.Commit),
+		usage: policy.NewUsage(), bans: policy.NewBans()}
 	r.recording, r.stopAll = context.WithCancel(context.Background())
 	r.cut, r.stopNow = context.WithCancel(r.recording)
 	s, err := r.build(cfg, nil)
@@ -89,6 +94,7 @@ func New(cfg *config.Config, o Options) (*Relay, error) {
 		return nil, err
 	}
 	r.queue = store
+	r.metrics.WatchBans(func() int { return len(r.bans.List(time.Now())) })
 	r.metrics.WatchQueue(func() (metrics.QueueNumbers, error) { return r.queue.Numbers(r.cut) })
 	r.devices, r.recorder = devices.Open(cfg.DataDir, o.Log), devices.NewRecorder(time.Now)
 	r.metrics.WatchDevices(r.devices.Count)
@@ -105,8 +111,21 @@ func (r *Relay) adopt(s *stations) {
 	if r.level != nil {
 		r.level.Set(s.config.Log.Level.Level())
 	}
+	r.bans.Configure(s.config.Policy.Ban, s.networks())
 	r.stations.Store(s)
 	go s.accounts.Prepare(r.recording) // an issuer out of reach is no reason to wait
+}
+
+// recount reads back from the history what accounts have sent lately, as far as
+// the limits of s ask for it and it is not known.
+func (r *Relay) recount(ctx context.Context, s *stations) error {
+	err := s.policy.Recount(r.usage, func(since time.Time, each func(account, user string, at time.Time, recipients int)) error {
+		return r.queue.Accepted(ctx, since, each)
+	})
+	if err != nil {
+		return fmt.Errorf("read from the history what accounts have sent: %w", err)
+	}
+	return nil
 }
 
 // Run serves until ctx ends, then drains: idle clients are told to come back,
@@ -132,7 +151,7 @@ func (r *Relay) begin(ctx context.Context) error {
 	r.reloading.Lock()
 	defer r.reloading.Unlock()
 	s := r.stations.Load()
-	if err := r.reroute(ctx, s); err != nil {
+	if err := errors.Join(r.reroute(ctx, s), r.recount(ctx, s)); err != nil {
 		return err
 	}
 	if err := r.admin.Start(s.config.Metrics.Address); err != nil {
@@ -237,6 +256,9 @@ func (r *Relay) reload(path string) error {
 	}
 	r.queue.Configure(cfg.Queue)
 	r.adopt(s)
+	if err := r.recount(r.cut, s); err != nil {
+		r.log.Error("limits that are new to this configuration are not kept until the next reload", "error", err)
+	}
 	r.lanes.start(r, s)
 	before.upstreams.Retire(s.upstreams)
 	before.accounts.Close()

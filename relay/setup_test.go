@@ -1,6 +1,7 @@
 package relay_test
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -145,9 +146,11 @@ type running struct {
 	t       *testing.T
 	dir     string
 	address string
-	log     records
-	stop    context.CancelFunc
-	ended   chan error
+	// accounts are those of the configuration; the one that is named above if empty.
+	accounts string
+	log      records
+	stop     context.CancelFunc
+	ended    chan error
 }
 
 var paperHash = func() string {
@@ -161,7 +164,13 @@ var paperHash = func() string {
 // start runs a relay with these upstreams and routes.
 func start(t *testing.T, upstreams string) *running {
 	t.Helper()
-	r := &running{t: t, dir: t.TempDir(), log: records{make(chan string, 10_000)}, ended: make(chan error, 1)}
+	return startWith(t, "", upstreams)
+}
+
+// startWith runs one with other accounts.
+func startWith(t *testing.T, accounts, upstreams string) *running {
+	t.Helper()
+	r := &running{t: t, accounts: accounts, dir: t.TempDir(), log: records{make(chan string, 10_000)}, ended: make(chan error, 1)}
 	r.address = freeAddress(t)
 	r.writeCertificate()
 	r.configure(upstreams)
@@ -204,10 +213,10 @@ hostname: relay.example.com
 data_dir: %[1]s/data
 listeners: [{name: submission, address: "%[2]s", tls: starttls}]
 tls: {certificates: [{certificate: %[1]s/tls.crt, key: %[1]s/tls.key}]}
-accounts: [{name: printer, password_hash: "%[3]s", senders: ["@example.com"]}]
+accounts: [%[3]s]
 queue: {retry: [1s], min_free: 1MiB}
 %[4]s
-`, r.dir, r.address, paperHash, upstreams)
+`, r.dir, r.address, cmp.Or(r.accounts, fmt.Sprintf(`{name: printer, password_hash: "%s", senders: ["@example.com"]}`, paperHash)), upstreams)
 	r.write("config.yaml", []byte(text))
 }
 

@@ -9,6 +9,7 @@ import (
 	"postern/policy"
 	"postern/relay/config"
 	"postern/relay/dkim"
+	"postern/relay/setting"
 	"postern/relay/submission"
 	"postern/relay/upstream"
 	"postern/rewrite"
@@ -75,7 +76,20 @@ func (s *stations) submission(recorder submission.Recorder) submission.Config {
 		Recorder:      recorder,
 		MaxSize:       int64(s.config.Policy.Limits.Size),
 		MaxRecipients: s.config.Policy.Limits.RecipientsPerMessage,
+		PerClient:     s.config.Policy.Limits.PerIP.Connections,
 	}
+}
+
+// networks are those of all accounts, where the devices are that belong here, and
+// those of balancers, who speak for others.
+func (s *stations) networks() (all setting.Networks) {
+	for _, l := range s.config.Listeners {
+		all = append(all, l.ProxyProtocol...)
+	}
+	for _, a := range s.config.Accounts {
+		all = append(all, a.Auth.Networks...)
+	}
+	return all
 }
 
 // names are the label values of the stations' configuration.

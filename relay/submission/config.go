@@ -32,6 +32,9 @@ type Config struct {
 	MaxRecipients int
 	// Recorder may ask for what is said; nil never does.
 	Recorder Recorder
+	// PerClient is how many connections of one client may be open at once; 0 is
+	// 200.
+	PerClient int
 }
 
 // Listener is one address on which clients submit mail.

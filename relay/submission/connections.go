@@ -37,6 +37,15 @@ func newConnections() *connections {
 	}
 }
 
+// allow changes how many connections one client may have; those there are stay.
+func (c *connections) allow(perClient int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if perClient > 0 {
+		c.limits.perClient = perClient
+	}
+}
+
 // enter lets g in, or says why it may not. Who was let in must leave.
 func (c *connections) enter(g *guard) (refusal string) {
 	c.mu.Lock()

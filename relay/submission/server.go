@@ -94,6 +94,7 @@ func (s *Server) plan(listeners []Listener) (doors, fresh []*door, err error) {
 
 // change makes the plan true. It cannot fail.
 func (s *Server) change(cfg Config, profiles []*profile, doors, fresh []*door) {
+	s.connections.allow(cfg.PerClient)
 	for i, d := range doors {
 		d.use(s.newGeneration(cfg, cfg.Listeners[i], profiles))
 	}
