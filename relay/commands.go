@@ -11,5 +11,6 @@ func (r *Relay) commands(o Options) *admin.Control {
 	c := admin.NewControl(o.Log)
 	c.Handle("POST /reload", func(*http.Request) (any, error) { return nil, r.Reload(o.File) })
 	r.deviceCommands(c)
+	r.banCommands(c)
 	return c
 }

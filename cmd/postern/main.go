@@ -32,6 +32,7 @@ type cli struct {
 	DKIM    dkimCmd    `cmd:"" name:"dkim" help:"Make keys that sign outgoing mail, and check their records."`
 	Queue   queueCmd   `cmd:"" help:"Look at the messages in the store."`
 	Devices devicesCmd `cmd:"" help:"Look at the devices that submit mail, and at what they say."`
+	Bans    bansCmd    `cmd:"" help:"List and lift bans of those whose logins failed."`
 	Send    sendCmd    `cmd:"" help:"Submit one message, as a device would."`
 	Version versionCmd `cmd:"" help:"Print version and commit."`
 }
