@@ -213,7 +213,7 @@ func isRuleName(s string) bool {
 }
 
 // Completing are the rules that no configuration names.
-var Completing = []string{"bcc", "remove", "from", "date", "message-id"}
+var Completing = []string{"bcc", "remove", "from", "date", "message-id", repairDate, repairAddresses}
 
 // Rules are the names of all rules that may stand in a Change.
 func (r *Rewrite) Rules() []string {

@@ -52,6 +52,7 @@ func (r *Rewrite) Complete(m *message.Message, now time.Time) ([]message.Change,
 	}
 	e := edit{header: m.Header}
 	r.strip(&e)
+	r.repair(&e, m, now)
 	if err := r.completeFrom(&e, m); err != nil {
 		return nil, err
 	}

@@ -39,23 +39,29 @@ func TestGolden(t *testing.T) {
 				t.Fatal(err)
 			}
 			given := slices.IndexFunc(golden.Files, func(f txtar.File) bool { return f.Name == "in.eml" }) + 1
-			results := newSubmission(t, golden).run(t)
-			if *update {
-				golden.Files = append(golden.Files[:given], results...)
-				if err := os.WriteFile(file, txtar.Format(golden), 0o666); err != nil {
-					t.Fatal(err)
-				}
-				return
-			}
-			if len(golden.Files) != given+len(results) {
-				t.Errorf("%d results, want %d", len(results), len(golden.Files)-given)
-			}
-			for _, r := range results {
-				if want := part(golden, r.Name); want != string(r.Data) {
-					t.Errorf("%s is\n%s\nwant\n%s", r.Name, r.Data, want)
-				}
-			}
+			compare(t, file, golden, given, newSubmission(t, golden).run(t))
 		})
+	}
+}
+
+// compare holds what came of a golden file against its parts after those that
+// are given, or writes it there.
+func compare(t *testing.T, file string, golden *txtar.Archive, given int, results []txtar.File) {
+	t.Helper()
+	if *update {
+		golden.Files = append(golden.Files[:given], results...)
+		if err := os.WriteFile(file, txtar.Format(golden), 0o666); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	if len(golden.Files) != given+len(results) {
+		t.Errorf("%d results, want %d", len(results), len(golden.Files)-given)
+	}
+	for _, r := range results {
+		if want := part(golden, r.Name); want != string(r.Data) {
+			t.Errorf("%s is\n%s\nwant\n%s", r.Name, r.Data, want)
+		}
 	}
 }
 
@@ -125,6 +131,8 @@ func newSubmission(t *testing.T, golden *txtar.Archive) *submission {
 			cfg.HideClient = value == "true"
 		case "smtputf8":
 			m.SMTPUTF8 = value == "true"
+		case "repair":
+			m.Client.Repair = repairs(t, value)
 		default:
 			t.Fatalf("config has the unknown key %q", key)
 		}
@@ -203,4 +211,22 @@ func told(t *testing.T, changes []message.Change) []byte {
 		}
 	}
 	return []byte(b.String())
+}
+
+// repairs reads the names of what a profile mends.
+func repairs(t *testing.T, names string) (r message.Repairs) {
+	t.Helper()
+	for name := range strings.FieldsSeq(names) {
+		switch name {
+		case "addresses":
+			r.Addresses = true
+		case "date":
+			r.Date = true
+		case "long_lines":
+			r.LongLines = true
+		default:
+			t.Fatalf("there is no repair %q", name)
+		}
+	}
+	return r
 }
