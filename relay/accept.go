@@ -11,7 +11,6 @@ import (
 	"postern/policy"
 	"postern/relay/message"
 	"postern/relay/submission"
-	"postern/relay/upstream"
 	"postern/rewrite"
 )
 
@@ -76,21 +75,9 @@ func (g gateway) Mail(_ context.Context, m *message.Message) (int64, error) {
 	if err := g.queue.Ready(); err != nil {
 		return 0, err
 	}
-	from, changes, err := s.rewrite.Sender(m.Client, m.From)
-	if err != nil {
-		return 0, g.refusedByRule(err)
-	}
-	m.From = from
-	if err := s.policy.Sender(m.Client, m.From); err != nil {
+	if err := cmp.Or(s.sender(m), s.policy.Room(g.usage, m.Client, 0)); err != nil {
 		return 0, g.refused(err)
 	}
-	if err := s.policy.Room(g.usage, m.Client, 0); err != nil {
-		return 0, g.refused(err)
-	}
-	if _, err := g.lane(s, m, upstream.Load{Size: m.DeclaredSize, UTF8: !m.From.IsASCII()}); err != nil {
-		return 0, err
-	}
-	m.Changes = rewrite.Add(m.Changes, changes...)
 	return s.policy.MaxSize(m.Client.Account), nil
 }
 
@@ -98,18 +85,9 @@ func (g gateway) Mail(_ context.Context, m *message.Message) (int64, error) {
 // what was meant for it.
 func (g gateway) Recipient(_ context.Context, m *message.Message, r message.Recipient) (message.Recipient, error) {
 	s := g.stations.Load()
-	r, changes, err := s.rewrite.Recipient(m.Client, r)
-	if err != nil {
-		return r, g.refusedByRule(err)
-	}
-	if err := s.policy.Recipient(m.Client, len(m.To), r.Address); err != nil {
+	r, changes, err := s.recipient(m, r)
+	if err := cmp.Or(err, s.policy.Room(g.usage, m.Client, len(m.To)+1)); err != nil {
 		return r, g.refused(err)
-	}
-	if err := s.policy.Room(g.usage, m.Client, len(m.To)+1); err != nil {
-		return r, g.refused(err)
-	}
-	if _, err := g.lane(s, m, upstream.Load{UTF8: !r.Address.IsASCII()}); err != nil {
-		return r, err
 	}
 	m.Changes = rewrite.Add(m.Changes, changes...)
 	return r, nil
@@ -123,26 +101,16 @@ func (g gateway) Spool() submission.Spool { return g.queue.Spool() }
 // free connection is claimed in the same commit and sent at once.
 func (r *Relay) Accept(ctx context.Context, m *message.Message) error {
 	s := r.stations.Load() // one configuration from start to end, whatever a reload does meanwhile
-	m.To = rewrite.Collapse(m.To)
-	changes, err := s.rewrite.Complete(m, time.Now())
+	lane, err := s.complete(m, time.Now())
 	if err != nil {
-		return err
-	}
-	if err := cmp.Or(s.policy.Envelope(m), s.policy.Message(m)); err != nil {
 		return r.refused(err)
-	}
-	load := upstream.LoadOf(m)
-	lane, err := r.lane(s, m, load)
-	if err != nil {
-		return err
 	}
 	room, err := s.policy.Reserve(r.usage, m.Client, len(m.To))
 	if err != nil {
 		return r.refused(err)
 	}
 	defer room.GiveBack() // unless it is counted
-	slot := s.upstreams.TrySlotFor(lane, load)
-	m.Changes = rewrite.Add(m.Changes, changes...)
+	slot := s.upstreams.TrySlotFor(lane, s.fits(m))
 	claim, err := r.queue.Put(ctx, m, lane, slot.Upstream())
 	if err != nil {
 		slot.Release()
@@ -161,29 +129,6 @@ func (r *Relay) Accept(ctx context.Context, m *message.Message) error {
 		}
 	}
 	return nil
-}
-
-// lane is where m waits for its turn, or the refusal of mail that no route takes
-// or no upstream of the route can carry: better told now than bounced later.
-func (r *Relay) lane(s *stations, m *message.Message, load upstream.Load) (string, error) {
-	lane, ok := s.upstreams.Lane(m.Client.Account, m.From)
-	if !ok {
-		return "", r.refused(&policy.Refusal{Rule: "route", Reply: message.Refuse(550, "5.7.1",
-			"no route takes mail from <%s>; the administrator can add its domain to a route's senders", m.From)})
-	}
-	if reply := s.upstreams.Carries(lane, load); reply != nil {
-		return "", r.refused(&policy.Refusal{Rule: "carry", Reply: reply})
-	}
-	return lane, nil
-}
-
-// refusedByRule counts the refusal of a rewriting rule.
-func (r *Relay) refusedByRule(err error) error {
-	var reply *message.Reply
-	if errors.As(err, &reply) {
-		return r.refused(&policy.Refusal{Rule: "rewrite", Reply: reply})
-	}
-	return err
 }
 
 // refused counts a refusal of policy by its rule; nil and other errors pass.

@@ -45,7 +45,7 @@ func TestWhatNoUpstreamCarriesIsRefusedInTheSession(t *testing.T) {
 	host.receive(t, "Subject: first")
 
 	mustRefuse(t, "a message over the limit", r.submit(heavy("heavy")), 552, tooLarge)
-	mustRefuse(t, "a header in UTF-8", r.submit(fmt.Sprintf(scan, "Grüße")), 550, noUTF8)
+	mustRefuse(t, "an author in UTF-8", r.submit("From: jörg@example.com\n\nhello\n"), 550, "does not offer SMTPUTF8")
 	command := func(line string) error {
 		c := r.dial()
 		defer c.Close()
@@ -64,6 +64,12 @@ func TestWhatNoUpstreamCarriesIsRefusedInTheSession(t *testing.T) {
 	mustRefuse(t, "a return path in UTF-8", command("MAIL FROM:<jörg@example.com> SMTPUTF8"), 550, noUTF8)
 	mustRefuse(t, "a recipient in UTF-8", command("RCPT TO:<jörg@example.org>"), 550, noUTF8)
 
+	if err := r.submit(fmt.Sprintf(scan, "Grüße")); err != nil { // what can be encoded is
+		t.Fatal(err)
+	}
+	if got := host.receive(t, "Subject:"); !strings.Contains(got, "Subject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\n") {
+		t.Errorf("a subject in UTF-8 arrived as\n%s", got)
+	}
 	if err := r.submit(fmt.Sprintf(scan, "last")); err != nil {
 		t.Fatal(err)
 	}

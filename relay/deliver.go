@@ -3,6 +3,7 @@ package relay
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -11,13 +12,13 @@ import (
 	"postern/relay/upstream"
 )
 
-// deliver makes one attempt: the upstream is sent the message, and how each
-// recipient fared is recorded. The claim was durable before it began, so
+// deliver makes one attempt: the upstream is sent the message as it wants it,
+// and how each recipient fared is recorded. The claim was durable before it began, so
 // whatever ends it half-way is known to be uncertain at the next start.
 func (r *Relay) deliver(s *stations, slot *upstream.Slot, c *queue.Claim) {
 	defer slot.Release()
-	results, err := slot.Send(r.cut, c.Message, nil)
-	if errors.As(err, new(*upstream.Unfit)) {
+	results, err := r.send(s, slot, c)
+	if errors.As(err, new(*upstream.Unfit)) || errors.As(err, new(misfit)) {
 		slot.Release()
 		results, err = r.passOn(s, c, err)
 	}
@@ -26,7 +27,7 @@ func (r *Relay) deliver(s *stations, slot *upstream.Slot, c *queue.Claim) {
 		return
 	}
 	if err != nil {
-		results = deferAll(c, err)
+		results = s.unsent(c, err)
 	}
 	settled, err := r.queue.Settle(r.recording, c, results)
 	if err != nil {
@@ -36,11 +37,23 @@ func (r *Relay) deliver(s *stations, slot *upstream.Slot, c *queue.Claim) {
 	r.record(settled)
 }
 
+// send makes of the message what the upstream is to get, once it is known what
+// it offers, and sends that. What was made of it is noted in the claim.
+func (r *Relay) send(s *stations, slot *upstream.Slot, c *queue.Claim) ([]message.Result, error) {
+	return slot.Send(r.cut, c.Message, func(o upstream.Offer) (*message.Message, error) {
+		m, made, err := s.letter(r.cut, c.Message, slot.Upstream(), o, c.Made)
+		if err == nil {
+			c.Made = made
+		}
+		return m, err
+	})
+}
+
 // passOn sends a claim through another upstream of its lane that can carry it.
 // Is there none now, or it cannot either, the mail waits for its next turn: each
 // attempt is passed on once.
 func (r *Relay) passOn(s *stations, c *queue.Claim, unfit error) ([]message.Result, error) {
-	slot := s.upstreams.TrySlotFor(c.Lane, upstream.LoadOf(c.Message))
+	slot := s.upstreams.TrySlotFor(c.Lane, s.fits(c.Message))
 	if slot == nil {
 		return nil, unfit
 	}
@@ -48,7 +61,7 @@ func (r *Relay) passOn(s *stations, c *queue.Claim, unfit error) ([]message.Resu
 	if err := r.queue.Reassign(r.recording, c, slot.Upstream()); err != nil {
 		return nil, err
 	}
-	return slot.Send(r.cut, c.Message, nil)
+	return r.send(s, slot, c)
 }
 
 // elsewhere tells whether a claim that was not sent is better given back than
@@ -68,14 +81,14 @@ func (r *Relay) giveBack(c *queue.Claim, why error) {
 	}
 }
 
-// deferAll is the outcome of an attempt that did not reach MAIL: never held
-// against the message.
-func deferAll(c *queue.Claim, why error) []message.Result {
-	results := make([]message.Result, len(c.Message.To))
-	for i := range results {
-		results[i] = message.Result{Outcome: message.Deferred, Reply: message.Reply{Text: why.Error()}}
+// unsent is the outcome of an attempt that did not reach MAIL: never held
+// against the message, unless the configuration leaves no upstream for it.
+func (s *stations) unsent(c *queue.Claim, why error) []message.Result {
+	result := message.Result{Outcome: message.Deferred, Reply: message.Reply{Text: why.Error()}}
+	if not := (misfit{}); errors.As(why, &not) && s.carried(c.Message, c.Lane) != nil {
+		result = message.Result{Outcome: message.Failed, Reply: message.Reply{Enhanced: not.Enhanced, Text: not.Text}}
 	}
-	return results
+	return slices.Repeat([]message.Result{result}, len(c.Message.To))
 }
 
 // laneSet is one loop per lane, and one that watches the DKIM keys, all of one

@@ -22,6 +22,7 @@ type stations struct {
 	policy    *policy.Policy
 	rewrite   *rewrite.Rewrite
 	dkim      *dkim.Set
+	outfits   map[string]outfit // by the upstream's name
 	upstreams *upstream.Set
 }
 
@@ -53,6 +54,10 @@ func (r *Relay) build(cfg *config.Config, before *upstream.Set) (*stations, erro
 	s.dkim, err = dkim.New(cfg.DKIM, dkim.Options{DataDir: cfg.DataDir, Resolver: cfg.DNS.Resolver, Metrics: r.metrics, Log: r.log})
 	if err != nil {
 		return nil, fmt.Errorf("dkim: %w", err)
+	}
+	s.outfits = map[string]outfit{}
+	for _, u := range cfg.Upstreams {
+		s.outfits[u.Upstream.Name] = outfit{rewrite.NewDressing(u.Upstream.Name, u.Rewrite), u.DKIM}
 	}
 	s.upstreams, err = upstream.New(
 		cfg.Routing(),

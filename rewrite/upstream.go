@@ -53,7 +53,7 @@ func (u Upstream) Check(bad func(key, format string, args ...any)) {
 		bad("otherwise", "force needs mailbox: the address to send as")
 	case u.Otherwise != "" && u.Mailbox.IsNull() && len(u.Senders) == 0:
 		bad("otherwise", "it says what becomes of mail from others than senders; set senders, or mailbox")
-	case u.OriginalTo != "" && u.Otherwise != force:
+	case u.OriginalTo != "" && u.OriginalTo != replyTo && u.Otherwise != force:
 		bad("original_to", "nothing is replaced without otherwise: force")
 	case u.NullSender == otherwise && !u.picky():
 		bad("null_sender", "otherwise is not set")

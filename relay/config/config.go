@@ -76,6 +76,7 @@ func (c *Config) Rewriting() map[string]rewrite.Account {
 // side. The rooms share no keys.
 type Upstream struct {
 	Upstream upstream.Upstream `yaml:",inline"`
+	Rewrite  rewrite.Upstream  `yaml:",inline"`
 	DKIM     dkim.Upstream     `yaml:",inline"`
 }
 

@@ -27,6 +27,7 @@ var words = map[reflect.Type]struct{ one, many string }{
 	reflect.TypeFor[setting.Network]():   {"a network such as 10.20.0.0/16", "networks such as [10.20.0.0/16]"},
 	reflect.TypeFor[setting.Secret]():    {"a secret, written as itself, ${env:NAME}, file:/path or ${credential:NAME}", ""},
 	reflect.TypeFor[dkim.Source]():       {"the whole path of a key file, or the key as a secret", ""},
+	reflect.TypeFor[message.Address]():   {"an address such as scan@example.com", ""},
 	reflect.TypeFor[message.Pattern]():   {"an address, @domain, @*.domain or *", `addresses such as [scan@example.com, "@example.com"]`},
 	reflect.TypeFor[bearer.Audience]():   {"one value, or values such as [a, b]", ""},
 	reflect.TypeFor[Level]():             {"debug, info, warn or error", ""},

@@ -125,6 +125,10 @@ func (a Address) EqualFold(b Address) bool {
 // IsASCII tells whether a can travel without SMTPUTF8.
 func (a Address) IsASCII() bool { return isASCII(a.Local) && isASCII(a.Domain) }
 
+// NeedsUTF8 tells whether a cannot travel without SMTPUTF8 even if its domain is
+// written in A-labels (RFC 6531, section 3.2).
+func (a Address) NeedsUTF8() bool { return !isASCII(a.Local) }
+
 // MarshalText and UnmarshalText use the wire form.
 func (a Address) MarshalText() ([]byte, error) { return []byte(a.String()), nil }
 

@@ -12,11 +12,11 @@ import (
 // carriage is what must be said before anything is sent: the recipients, by
 // index, whom the server cannot serve with this message.
 func carriage(m *message.Message, o Offer) map[int]message.Result {
-	reply := o.refuse(LoadOf(m))
+	reply := o.Refuse(LoadOf(m))
 	if reply == nil {
 		return nil
 	}
-	all := o.refuse(LoadOf(toASCII(m))) != nil // it is not only some of the addresses
+	all := o.Refuse(LoadOf(toASCII(m))) != nil // it is not only some of the addresses
 	refused := map[int]message.Result{}
 	for i, r := range m.To {
 		if all || !r.Address.IsASCII() {

@@ -38,9 +38,9 @@ func (e extensions) offer() Offer {
 	return Offer{Size: e.maxSize(), EightBit: e.has("8BITMIME"), UTF8: e.has("SMTPUTF8")}
 }
 
-// refuse is the reply to a message that asks for more than is offered, nil when
+// Refuse is the reply to a message that asks for more than is offered, nil when
 // it does not. A client may read it, and whoever reads the message's history.
-func (o Offer) refuse(l Load) *message.Reply {
+func (o Offer) Refuse(l Load) *message.Reply {
 	switch {
 	case o.Size > 0 && l.Size > o.Size:
 		return message.Refuse(552, "5.3.4", "the message has %d octets, and the mail server it goes through takes at most %d", l.Size, o.Size)
@@ -65,7 +65,7 @@ func (o Offer) or(p Offer) Offer {
 // none at all. It speaks of the best there is: of the largest size, of SMTPUTF8
 // when nobody has it.
 func refuseAll(offers []Offer, l Load) *message.Reply {
-	fits := func(o Offer) bool { return o.refuse(l) == nil }
+	fits := func(o Offer) bool { return o.Refuse(l) == nil }
 	if len(offers) == 0 || slices.ContainsFunc(offers, fits) {
 		return nil
 	}
@@ -73,7 +73,7 @@ func refuseAll(offers []Offer, l Load) *message.Reply {
 	for _, o := range offers[1:] {
 		best = best.or(o)
 	}
-	if reply := best.refuse(l); reply != nil {
+	if reply := best.Refuse(l); reply != nil {
 		return reply
 	}
 	return message.Refuse(554, "5.3.3", "the message asks for more than any one of the mail servers it could go through offers")
@@ -105,6 +105,22 @@ func (h *heard) get() Offer {
 		return anything
 	}
 	return h.offer
+}
+
+// Offers is what each upstream of the lane is known to offer, in order of
+// preference.
+func (s *Set) Offers(lane string) []Known {
+	var all []Known
+	for _, u := range s.lanes[lane] {
+		all = append(all, Known{u.cfg.Name, u.transport.offer()})
+	}
+	return all
+}
+
+// Known is the last offer of an upstream.
+type Known struct {
+	Upstream string
+	Offer    Offer
 }
 
 // Carries tells whether a message may go into the lane: nil when one of its

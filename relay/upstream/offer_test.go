@@ -170,7 +170,7 @@ func TestAMessageIsLeftToTheUpstreamThatCanCarryIt(t *testing.T) {
 				t.Fatal(err)
 			}
 			slot.Release()
-			slot = u.set.TrySlotFor("default", upstream.LoadOf(heavy()))
+			slot = u.set.TrySlotFor("default", func(_ string, o upstream.Offer) bool { return o.Refuse(upstream.LoadOf(heavy())) == nil })
 			if results, err := slot.Send(t.Context(), heavy(), nil); err != nil || outcomes(results) != "delivered" || slot.Upstream() != "two" {
 				t.Error(slot.Upstream(), results, err)
 			}

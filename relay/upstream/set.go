@@ -147,7 +147,7 @@ func (s *Set) Slots(ctx context.Context, lane string, max int) ([]*Slot, error) 
 			return nil, err
 		}
 		now := time.Now()
-		slots, again := take(members, Load{}, now, max, wake)
+		slots, again := take(members, members, now, max, wake)
 		if slots != nil {
 			return slots, nil
 		}
@@ -183,26 +183,27 @@ func (s *Set) sleep(ctx context.Context, wake <-chan struct{}, now, again time.T
 
 // TrySlot takes one slot as Slots does, without waiting and without overtaking
 // those who wait; nil when there is none.
-func (s *Set) TrySlot(lane string) *Slot { return s.TrySlotFor(lane, Load{}) }
+func (s *Set) TrySlot(lane string) *Slot {
+	return s.TrySlotFor(lane, func(string, Offer) bool { return true })
+}
 
-// TrySlotFor is TrySlot among the upstreams that can carry the load as far as
-// is known.
-func (s *Set) TrySlotFor(lane string, load Load) *Slot {
-	slots, _ := take(s.lanes[lane], load, time.Now(), 1, nil)
+// TrySlotFor is TrySlot among the upstreams that fit, by their name and by what
+// they are known to offer.
+func (s *Set) TrySlotFor(lane string, fits func(name string, o Offer) bool) *Slot {
+	members := s.lanes[lane]
+	fitting := slices.DeleteFunc(slices.Clone(members), func(u *upstream) bool { return !fits(u.cfg.Name, u.transport.offer()) })
+	slots, _ := take(fitting, members, time.Now(), 1, nil)
 	if slots == nil {
 		return nil
 	}
 	return slots[0]
 }
 
-// take is the choice among the members of a lane: slots of the first that may
-// serve the load, or nil and when the first pause of one that is down will be over.
-// A caller that will wait gives its wake.
-func take(members []*upstream, load Load, now time.Time, max int, wake chan struct{}) (slots []*Slot, again time.Time) {
-	for _, u := range members {
-		if u.transport.offer().refuse(load) != nil {
-			continue
-		}
+// take is the choice among some of the members of a lane: slots of the first
+// that may serve, or nil and when the first pause of one that is down will be
+// over. A caller that will wait gives its wake.
+func take(some, members []*upstream, now time.Time, max int, wake chan struct{}) (slots []*Slot, again time.Time) {
+	for _, u := range some {
 		g := u.gate.take(now, max, wake)
 		switch {
 		case g.slots > 0:

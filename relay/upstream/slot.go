@@ -57,7 +57,7 @@ func (l *Slot) Send(ctx context.Context, m *message.Message, prepare Prepare) ([
 		return nil, fault
 	}
 	size := Load{Size: m.Size()} // of all it asks, what no preparation makes much less
-	if reply := u.transport.offer().refuse(size); reply != nil && l.elsewhere(size) {
+	if reply := u.transport.offer().Refuse(size); reply != nil && l.elsewhere(size) {
 		return nil, &Unfit{Upstream: u.cfg.Name, Reply: reply}
 	}
 	if prepare == nil {
@@ -81,7 +81,7 @@ type letter struct {
 // the load.
 func (l *Slot) elsewhere(load Load) bool {
 	return slices.ContainsFunc(l.lane, func(u *upstream) bool {
-		return u != l.upstream && u.transport.offer().refuse(load) == nil
+		return u != l.upstream && u.transport.offer().Refuse(load) == nil
 	})
 }
 

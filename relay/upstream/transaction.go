@@ -71,7 +71,7 @@ func (t *transaction) run() error {
 		return err
 	}
 	offer, load := t.c.ext.offer(), LoadOf(t.m)
-	reply := offer.refuse(load)
+	reply := offer.Refuse(load)
 	switch {
 	case reply != nil && t.reused: // perhaps a new session is offered more
 		t.c.broken = true
