@@ -43,6 +43,16 @@ func (p *Policy) limitsOf(account string) []limit {
 	}, func(l limit) bool { return l.rate.IsZero() })
 }
 
+// Limits tells a person what may be sent by the account in which time, by the
+// key of the configuration that says so.
+func (p *Policy) Limits(account string) map[string]string {
+	all := map[string]string{}
+	for _, l := range p.limitsOf(account) {
+		all[l.key] = l.rate.String()
+	}
+	return all
+}
+
 // periods are those of all limits, the shortest first.
 func (p *Policy) periods() []time.Duration {
 	var all []time.Duration

@@ -145,6 +145,17 @@ func DataDir(path string) (string, error) {
 	return c.DataDir, nil
 }
 
+// Lines is where each key of the file at path is written, by its path, such as
+// "rewrite[2]".
+func Lines(path string) (map[string]int, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("configuration: %w; name the file with --config", err)
+	}
+	_, f := parse(path, data)
+	return f.lines, nil
+}
+
 // Parse reads and checks the content of a file; name is what problems call it.
 // The error is [Problems], with everything that is wrong.
 func Parse(name string, data []byte) (*Config, error) {

@@ -171,10 +171,26 @@ func newTLS(least uint16, choose func(*tls.ClientHelloInfo) (*tls.Certificate, e
 // profileOf is the profile of a client.
 func (g *generation) profileOf(client netip.Addr) *profile {
 	for _, p := range g.profiles[1:] {
-		named := g.listener.Profile == p.Name
-		if (named || g.listener.Profile == "" && len(p.Networks) > 0) && (len(p.Networks) == 0 || p.Networks.Contain(client)) {
+		if p.isFor(g.listener, client) {
 			return p
 		}
 	}
 	return g.profiles[0]
+}
+
+// isFor tells whether it is the profile of a client that comes through l, unless
+// one before it is.
+func (p Profile) isFor(l Listener, client netip.Addr) bool {
+	named := l.Profile == p.Name
+	return (named || l.Profile == "" && len(p.Networks) > 0) && (len(p.Networks) == 0 || p.Networks.Contain(client))
+}
+
+// Repairs is what is mended in the messages of a client that comes through l.
+func (c Config) Repairs(l Listener, client netip.Addr) message.Repairs {
+	for _, p := range c.Profiles {
+		if p.isFor(l, client) {
+			return p.repairs()
+		}
+	}
+	return message.Repairs{}
 }
