@@ -52,21 +52,21 @@ func TestWhoGuessesWaitsAndIsBanned(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, log := lobby(t)
 		ctx := t.Context()
-		try := func(c message.Client, name string, prove func() (message.Identity, error)) (error, time.Duration) {
+		try := func(c message.Client, name string, prove func() (message.Identity, error)) (took time.Duration, err error) {
 			began := time.Now()
-			_, err := r.login(ctx, c, name, prove)
-			return err, time.Since(began)
+			_, err = r.login(ctx, c, name, prove)
+			return time.Since(began), err
 		}
 		for i, want := range []time.Duration{1, 2, 4, 8, 16} {
-			if err, took := try(office, "printer", wrong); code(err) != 535 || took != want*time.Second {
+			if took, err := try(office, "printer", wrong); code(err) != 535 || took != want*time.Second {
 				t.Errorf("failure %d: %v after %v, want a 535 after %v", i+1, err, took, want*time.Second)
 			}
-			if err, took := try(office, "scanner", right); err != nil || took != 0 {
+			if took, err := try(office, "scanner", right); err != nil || took != 0 {
 				t.Errorf("its neighbour: %v after %v", err, took)
 			}
 		}
 		asked := false
-		err, took := try(office, "Printer", func() (message.Identity, error) { asked = true; return right() })
+		took, err := try(office, "Printer", func() (message.Identity, error) { asked = true; return right() })
 		until := time.Now().Add(time.Hour-16*time.Second).UTC().Format("2006-01-02 15:04:05") + " UTC"
 		if code(err) != 454 || took != 0 || !strings.HasSuffix(err.Error(), "try again after "+until) {
 			t.Errorf("the right password after that: %v after %v, want a 454 until %s", err, took, until)
@@ -74,11 +74,11 @@ func TestWhoGuessesWaitsAndIsBanned(t *testing.T) {
 		if asked {
 			t.Error("its password was looked at")
 		}
-		if err, took := try(office, "scanner", right); err != nil || took != 0 {
+		if took, err := try(office, "scanner", right); err != nil || took != 0 {
 			t.Errorf("its neighbour: %v after %v", err, took)
 		}
 		time.Sleep(time.Hour)
-		if err, took := try(office, "printer", right); err != nil || took != 0 {
+		if took, err := try(office, "printer", right); err != nil || took != 0 {
 			t.Errorf("when the ban is over: %v after %v", err, took)
 		}
 		for _, want := range []string{
@@ -271,27 +271,27 @@ func (s *steps) Next(response []byte) ([]byte, bool, error) {
 func TestAChallengeIsALoginToo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, _ := lobby(t)
-		exchange := func(name, secret string) (said []byte, err error, took time.Duration) {
+		exchange := func(name, secret string) (said []byte, took time.Duration, err error) {
 			began := time.Now()
 			c := challenge{Challenge: &steps{secret: "right"}, relay: r, ctx: t.Context(), client: office}
 			if said, _, err = c.Next([]byte(name)); err == nil {
 				said, _, err = c.Next([]byte(secret))
 			}
-			return said, err, time.Since(began)
+			return said, time.Since(began), err
 		}
-		if _, err, took := exchange("printer", "right"); err != nil || took != 0 {
+		if _, took, err := exchange("printer", "right"); err != nil || took != 0 {
 			t.Errorf("a right answer: %v after %v", err, took)
 		}
 		for i, want := range []time.Duration{1, 2, 4, 8, 16} {
-			said, err, took := exchange("printer", "wrong")
+			said, took, err := exchange("printer", "wrong")
 			if code(err) != 535 || took != want*time.Second || string(said) != "e=invalid-proof" {
 				t.Errorf("failure %d: %q, %v after %v", i+1, said, err, took)
 			}
 		}
-		if _, err, _ := exchange("printer", "right"); code(err) != 454 {
+		if _, _, err := exchange("printer", "right"); code(err) != 454 {
 			t.Errorf("banned, it was answered %v", err)
 		}
-		if _, err, _ := exchange("scanner", "right"); err != nil {
+		if _, _, err := exchange("scanner", "right"); err != nil {
 			t.Errorf("its neighbour was answered %v", err)
 		}
 	})

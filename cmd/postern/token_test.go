@@ -104,12 +104,17 @@ func TestWrongTokensAreRefused(t *testing.T) {
 	relay.mustLogIn("", good)
 	relay.mustLogIn(strings.ToUpper(user), good)
 	relay.mustRefuse("boss", good, "invalid_request", "is not for the user name given")
-	relay.mustRefuse(user, good[:len(good)-8], "invalid_token", "is not signed by its issuer")
-	relay.mustRefuse(user, idp.token("erp", "api://wiki", "smtp.send"), "invalid_token", "is meant for another service")
-	relay.mustRefuse(user, idp.token("erp", "urn:opaque:wiki", "smtp.send"), "invalid_token", "is meant for another service")
-	relay.mustRefuse(user, idp.token("erp", jwtResource, "other"), "insufficient_scope", "does not permit sending mail")
-	relay.mustRefuse(user, idp.token("erp", opaqueResource, "other"), "insufficient_scope", "does not permit sending mail")
-	relay.mustRefuse(user, "canary-no-token-at-all", "invalid_token", "is not valid, or not any more")
+	for _, wrong := range []struct{ token, status, words string }{
+		{good[:len(good)-8], "invalid_token", "is not signed by its issuer"},
+		{idp.token("erp", "api://wiki", "smtp.send"), "invalid_token", "is meant for another service"},
+		{idp.token("erp", "urn:opaque:wiki", "smtp.send"), "invalid_token", "is meant for another service"},
+		{idp.token("erp", jwtResource, "other"), "insufficient_scope", "does not permit sending mail"},
+		{idp.token("erp", opaqueResource, "other"), "insufficient_scope", "does not permit sending mail"},
+		{"canary-no-token-at-all", "invalid_token", "is not valid, or not any more"},
+	} {
+		relay.mustRefuse(user, wrong.token, wrong.status, wrong.words)
+		relay.mustLogIn(user, good) // so that the failures are forgotten, and nobody is banned
+	}
 	idp.mustHideTokens(relay)
 }
 
