@@ -19,7 +19,6 @@ func (r *Relay) deliver(s *stations, slot *upstream.Slot, c *queue.Claim) {
 	defer slot.Release()
 	results, err := r.send(s, slot, c)
 	if errors.As(err, new(*upstream.Unfit)) || errors.As(err, new(misfit)) {
-		slot.Release()
 		results, err = r.passOn(s, c, err)
 	}
 	if err != nil && r.elsewhere(s, c, err) {
@@ -49,11 +48,17 @@ func (r *Relay) send(s *stations, slot *upstream.Slot, c *queue.Claim) ([]messag
 	})
 }
 
+// passTime is how long a claim waits for its turn at another upstream.
+const passTime = 20 * time.Second
+
 // passOn sends a claim through another upstream of its lane that can carry it.
-// Is there none now, or it cannot either, the mail waits for its next turn: each
-// attempt is passed on once.
+// While it waits for its turn there it keeps the slot it has, so that no more is
+// claimed than can be sent. Has none a slot for it in time, or it cannot carry it
+// either, the mail waits for its next attempt: each is passed on once.
 func (r *Relay) passOn(s *stations, c *queue.Claim, unfit error) ([]message.Result, error) {
-	slot := s.upstreams.TrySlotFor(c.Lane, s.fits(c.Message))
+	ctx, cancel := context.WithTimeout(r.cut, passTime)
+	defer cancel()
+	slot := s.upstreams.SlotFor(ctx, c.Lane, s.fits(c.Message))
 	if slot == nil {
 		return nil, unfit
 	}
@@ -65,13 +70,13 @@ func (r *Relay) passOn(s *stations, c *queue.Claim, unfit error) ([]message.Resu
 }
 
 // elsewhere tells whether a claim that was not sent is better given back than
-// put off: its upstream could not be reached and another one of its lane is up,
+// put off: its upstream could not be reached and another one of its lane that can carry it is up,
 // or we are stopping and it was never really tried.
 func (r *Relay) elsewhere(s *stations, c *queue.Claim, why error) bool {
 	if errors.Is(why, upstream.ErrStopping) || r.cut.Err() != nil {
 		return true
 	}
-	return errors.As(why, new(*upstream.Unreachable)) && s.upstreams.Available(c.Lane)
+	return errors.As(why, new(*upstream.Unreachable)) && s.upstreams.Available(c.Lane, s.fits(c.Message))
 }
 
 // giveBack returns a claim unchanged. Nothing of it was sent.

@@ -138,10 +138,7 @@ func (s *Set) Slots(ctx context.Context, lane string, max int) ([]*Slot, error) 
 		return nil, fmt.Errorf("there is no route or upstream for the lane %q", lane)
 	}
 	wake := make(chan struct{}, 1)
-	for _, u := range members {
-		u.gate.watch(wake)
-		defer u.gate.unwatch(wake)
-	}
+	defer watch(members, wake)()
 	for {
 		if err := s.ended(ctx); err != nil {
 			return nil, err
@@ -153,6 +150,49 @@ func (s *Set) Slots(ctx context.Context, lane string, max int) ([]*Slot, error) 
 		}
 		s.sleep(ctx, wake, now, again)
 	}
+}
+
+// SlotFor waits for one slot of those upstreams that fit, by their name and by
+// what they are known to offer. It is nil when none of them is up, or when ctx
+// ends first.
+func (s *Set) SlotFor(ctx context.Context, lane string, fits func(name string, o Offer) bool) *Slot {
+	some := s.fitting(lane, fits)
+	wake := make(chan struct{}, 1)
+	defer watch(some, wake)()
+	for s.ended(ctx) == nil {
+		now := time.Now()
+		slots, again := take(some, s.lanes[lane], now, 1, wake)
+		switch {
+		case slots != nil:
+			return slots[0]
+		case !anyUp(some):
+			return nil
+		}
+		s.sleep(ctx, wake, now, again)
+	}
+	return nil
+}
+
+// fitting is the members of the lane that fit.
+func (s *Set) fitting(lane string, fits func(name string, o Offer) bool) []*upstream {
+	return slices.DeleteFunc(slices.Clone(s.lanes[lane]), func(u *upstream) bool { return !fits(u.cfg.Name, u.transport.offer()) })
+}
+
+// watch has wake told of what happens to the upstreams, until the function it
+// returns is called.
+func watch(us []*upstream, wake chan struct{}) (end func()) {
+	for _, u := range us {
+		u.gate.watch(wake)
+	}
+	return func() {
+		for _, u := range us {
+			u.gate.unwatch(wake)
+		}
+	}
+}
+
+func anyUp(us []*upstream) bool {
+	return slices.ContainsFunc(us, func(u *upstream) bool { return u.gate.fault(false) == nil })
 }
 
 // ended is why nothing more is to be handed out.
@@ -190,9 +230,7 @@ func (s *Set) TrySlot(lane string) *Slot {
 // TrySlotFor is TrySlot among the upstreams that fit, by their name and by what
 // they are known to offer.
 func (s *Set) TrySlotFor(lane string, fits func(name string, o Offer) bool) *Slot {
-	members := s.lanes[lane]
-	fitting := slices.DeleteFunc(slices.Clone(members), func(u *upstream) bool { return !fits(u.cfg.Name, u.transport.offer()) })
-	slots, _ := take(fitting, members, time.Now(), 1, nil)
+	slots, _ := take(s.fitting(lane, fits), s.lanes[lane], time.Now(), 1, nil)
 	if slots == nil {
 		return nil
 	}
@@ -220,10 +258,10 @@ func take(some, members []*upstream, now time.Time, max int, wake chan struct{})
 	return nil, again
 }
 
-// Available tells whether any upstream of the lane is up, with a free slot or
-// not.
-func (s *Set) Available(lane string) bool {
-	return slices.ContainsFunc(s.lanes[lane], func(u *upstream) bool { return u.gate.fault(false) == nil })
+// Available tells whether any upstream of the lane that fits is up, with a free
+// slot or not.
+func (s *Set) Available(lane string, fits func(name string, o Offer) bool) bool {
+	return anyUp(s.fitting(lane, fits))
 }
 
 // enter puts the Set in force, in the place of old, which may be nil. Pauses

@@ -276,11 +276,11 @@ func TestSlotsWaitsWhileAllAreDown(t *testing.T) {
 		p.dead["one"].Store(true)
 		p.dead["two"].Store(true)
 		p.expect(t, "one unreachable")
-		if !p.set.Available("default") || p.set.Available("upstream:one") || !p.set.Available("upstream:two") {
+		if !p.set.Available("default", all) || p.set.Available("upstream:one", all) || !p.set.Available("upstream:two", all) {
 			t.Error("not the first alone is down")
 		}
 		p.expect(t, "two unreachable", "none")
-		if p.set.Available("default") {
+		if p.set.Available("default", all) {
 			t.Error("one of two that are down is available")
 		}
 		began := time.Now()

@@ -64,7 +64,7 @@ func expectStopped(t *testing.T, set *upstream.Set) {
 	if !errors.Is(err, upstream.ErrStopping) || errors.As(err, new(*upstream.Unreachable)) || results != nil {
 		t.Errorf("%v, %v", results, err)
 	}
-	if !set.Available("default") {
+	if !set.Available("default", all) {
 		t.Error("the upstream is down")
 	}
 }
