@@ -243,13 +243,14 @@ func TestWhoIsOutsideTheNetworksIsTurnedAway(t *testing.T) {
 }
 
 func TestTheGatewayMayTurnClientsAway(t *testing.T) {
-	p := open(t)
-	p.connect = func(c message.Client) error {
-		if c.Listener != "submission" || c.Address.Addr().String() != "127.0.0.1" {
-			t.Errorf("it was asked about %+v", c)
+	p := open(t, func(p *post) {
+		p.connect = func(c message.Client) error {
+			if c.Listener != "submission" || c.Address.Addr().String() != "127.0.0.1" {
+				t.Errorf("it was asked about %+v", c)
+			}
+			return message.Refuse(421, "4.7.0", "too many failed logins; come again at noon")
 		}
-		return message.Refuse(421, "4.7.0", "too many failed logins; come again at noon")
-	}
+	})
 	c := p.dial(t, "submission")
 	c.expect("421 4.7.0 too many failed logins; come again at noon")
 	c.ended()
