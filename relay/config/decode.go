@@ -81,7 +81,7 @@ func (f *file) decodeSection(v reflect.Value, n *yaml.Node, path string) {
 		if !f.isKey(key, path) {
 			continue
 		}
-		at := join(path, printable(key.Value))
+		at := join(path, keyText(key.Value))
 		if line, ok := first[key.Value]; ok {
 			f.reportAt(key.Line, at, "is written twice, first on line %d; keep one of them", line)
 			continue
@@ -96,7 +96,7 @@ func (f *file) decodeSection(v reflect.Value, n *yaml.Node, path string) {
 func (f *file) isKey(n *yaml.Node, path string) bool {
 	switch {
 	case isMarked(n) && n.Kind == yaml.ScalarNode:
-		at := join(path, printable(n.Value))
+		at := join(path, keyText(n.Value))
 		f.lines[at] = n.Line
 		f.fail(at, noAnchors)
 	case isMarked(n):
@@ -118,7 +118,7 @@ func (f *file) decodeKey(v reflect.Value, known []field, key string, value *yaml
 			return
 		}
 	}
-	at, names := join(path, printable(key)), keys(v.Type())
+	at, names := join(path, keyText(key)), keys(v.Type())
 	if probably := meant(key, names); probably != "" {
 		f.report(at, "unknown key; did you mean %q?", probably)
 		f.broken = append(f.broken, join(path, probably))
@@ -161,7 +161,7 @@ func (f *file) decodeMap(v reflect.Value, n *yaml.Node, path string) {
 		if !f.isKey(key, path) {
 			continue
 		}
-		at := join(path, printable(key.Value))
+		at := join(path, keyText(key.Value))
 		if v.MapIndex(reflect.ValueOf(key.Value)).IsValid() {
 			f.reportAt(key.Line, at, "is written twice, first on line %d; keep one of them", f.lines[at])
 			continue
@@ -231,9 +231,9 @@ func kindOf(n *yaml.Node) string {
 	}
 }
 
-// printable is a key as it stands in a path: as it is when it looks like one,
+// keyText is a key as it stands in a path: as it is when it looks like one,
 // else quoted and cut, so that a problem stays one line.
-func printable(key string) string {
+func keyText(key string) string {
 	if key == "" {
 		return `""`
 	}

@@ -131,7 +131,7 @@ func checkMessage(t *testing.T, m *message.Message) {
 	if rest := strings.ReplaceAll(text, "\r\n", ""); strings.ContainsAny(rest, "\r\n\x00") || !strings.HasSuffix(text, "\r\n") {
 		t.Errorf("the message holds other line ends than CRLF: %q", text)
 	}
-	if printable(m.Client.Hello) != m.Client.Hello {
+	if plainASCII(m.Client.Hello) != m.Client.Hello {
 		t.Errorf("the name %q is not printable", m.Client.Hello)
 	}
 }

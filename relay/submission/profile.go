@@ -1,6 +1,7 @@
 package submission
 
 import (
+	"cmp"
 	"crypto/tls"
 	"fmt"
 	"net/netip"
@@ -106,7 +107,7 @@ func CheckProfiles(listeners []Listener, profiles []Profile, bad func(path, form
 		switch path := fmt.Sprintf("listeners[%d].profile", i); {
 		case l.Profile == "":
 		case !ok:
-			bad(path, "there is no profile %q; profiles has %s", l.Profile, strings.Join(names, ", "))
+			bad(path, "there is no profile %q; profiles has %s", l.Profile, cmp.Or(strings.Join(names, ", "), "none"))
 		case p.weak() && len(p.Networks) == 0 && len(l.Networks) == 0:
 			bad(path, "%q allows encryption that can be broken; say in networks, of the profile or of this listener, which devices need it", l.Profile)
 		}

@@ -34,7 +34,7 @@ func replyTo(err error) *message.Reply {
 func wire(r *message.Reply) *smtp.SMTPError {
 	lines := strings.Split(r.Text, "\n")
 	for i, line := range lines {
-		line = printable(line)
+		line = plainASCII(line)
 		lines[i] = line[:min(len(line), maxReplyText)]
 	}
 	return &smtp.SMTPError{Code: r.Code, EnhancedCode: enhanced(r.Enhanced), Message: strings.Join(lines, "\n")}
@@ -50,8 +50,8 @@ func enhanced(s string) smtp.EnhancedCode {
 	return e
 }
 
-// printable replaces every character that is not printable ASCII.
-func printable(s string) string {
+// plainASCII replaces every character that is not printable ASCII.
+func plainASCII(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r < ' ' || r > '~' {
 			return '?'

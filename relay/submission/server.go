@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"slices"
 	"sync"
 
@@ -109,17 +108,6 @@ func (s *Server) change(cfg Config, profiles []*profile, doors, fresh []*door) {
 		}
 	}
 	s.doors = doors
-}
-
-// Addresses is where the server listens, by name of the listener.
-func (s *Server) Addresses() map[string]net.Addr {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	addresses := make(map[string]net.Addr, len(s.doors))
-	for _, d := range s.doors {
-		addresses[d.name] = d.Addr()
-	}
-	return addresses
 }
 
 // Shutdown lets nobody in any more, tells idle clients 421 at once and the

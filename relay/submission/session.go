@@ -75,7 +75,7 @@ func newSession(t *talk, c *smtp.Conn) *session {
 func (s *session) client() message.Client {
 	c := s.talk.client()
 	c.Identity, c.Mechanism = s.identity, s.mechanism
-	c.Hello, c.Extended = printable(s.conn.Hostname()), s.extended
+	c.Hello, c.Extended = plainASCII(s.conn.Hostname()), s.extended
 	c.Hello = c.Hello[:min(len(c.Hello), maxHello)]
 	return c
 }

@@ -326,6 +326,17 @@ func (p *post) close(t testing.TB) {
 	}
 }
 
+// Addresses is where the server listens, by name of the listener.
+func (p *post) Addresses() map[string]net.Addr {
+	p.Server.mu.Lock()
+	defer p.Server.mu.Unlock()
+	addresses := make(map[string]net.Addr, len(p.doors))
+	for _, d := range p.doors {
+		addresses[d.name] = d.Addr()
+	}
+	return addresses
+}
+
 // connected is how many clients have come, let in or not.
 func (p *post) connected(t testing.TB) (n int) {
 	families, err := p.metrics.Registry.Gather()

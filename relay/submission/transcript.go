@@ -119,7 +119,7 @@ func (t *transcript) note(format string, args ...any) {
 // add keeps a line, as long as there is room.
 func (t *transcript) add(who, line string) {
 	const cut = "* the rest is left out\n"
-	line = who + printable(line) + "\n"
+	line = who + plainASCII(line) + "\n"
 	switch {
 	case t.full:
 	case len(t.text)+len(line)+len(cut) > maxTranscript:
