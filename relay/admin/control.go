@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -117,6 +118,10 @@ func Command(ctx context.Context, dataDir, method, path string, body, answer any
 	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return dialControl(ctx, dataDir) }}
 	defer transport.CloseIdleConnections()
 	response, err := (&http.Client{Transport: transport}).Do(request)
+	var failed *url.Error
+	if errors.As(err, &failed) {
+		return failed.Err // without an address that nobody typed
+	}
 	if err != nil {
 		return err
 	}
