@@ -3,8 +3,9 @@
 //
 // Each step is a room of its own that answers one question. submission: what
 // was said? auth: who? policy: may they? rewrite: under which name? queue:
-// when? upstream: through whom? The rooms do not know one another; this package
-// leads the message from one to the next, counts, and writes the log.
+// when? upstream: through whom? dkim: proven how? devices: which device? The
+// rooms do not know one another; this package leads the message from one to the
+// next, counts, and writes the log.
 //
 // All rooms that a configuration describes are built together as one set of
 // stations. A reload builds a new set and swaps one pointer; what a message

@@ -2,8 +2,8 @@
 // and answers: when?
 //
 // It owns the durable store, the retry schedule, the claims and the history.
-// It leaves to others which lane a message waits in (upstream), what to do
-// with a claim (relay), and what the sender learns (bounce).
+// It leaves to others which lane a message waits in (upstream) and what to do
+// with a claim (relay).
 //
 // A message is one row, its content another while anything of it waits, and
 // each recipient is a delivery, in one of these states:
