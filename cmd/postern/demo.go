@@ -187,10 +187,12 @@ Send through it from another terminal, with whichever you have:
 
   printf 'Subject: first scan\n\nHello.\n' | curl --ssl-reqd --cacert {{shell .CA}} --user {{.User}}:{{.Password}} --mail-from scan@example.com --mail-rcpt you@example.org --url smtp://{{.Submission}} --crlf --upload-file -
 
-Then ask where it is:
+Then ask where it is, who sent it, and what would become of another:
 
   {{.Program}} queue list --all --config {{shell .Config}}
   ls {{shell .Capture}}
+  {{.Program}} devices --config {{shell .Config}}
+  {{.Program}} explain --config {{shell .Config}} --account {{.User}} --from boss@elsewhere.example --to you@example.org
 
 Ctrl-C ends it.
 
