@@ -48,7 +48,8 @@ func oddLetter(eightBit bool) letter {
 		"Subject:  two  blanks and\r\n\ta tab\r\nX-Empty:\r\nX-twice: one\r\nX-Twice: two\r\n" +
 		"DKIM-Signature: v=1; a=rsa-sha256; d=example.com; s=x; h=from;\r\n bh=abc=; b=def=\r\n"
 	body := "first\r\n.\r\n..\r\n.dot\r\n\r\n \r\n trailing blanks  \r\n\ttab\t\r\nFrom here on\r\n>From there\r\n" +
-		strings.Repeat("x", 998) + "\r\n=?utf-8?q?no_header?=\r\n"
+		strings.Repeat("x", 998) + "\r\n=?utf-8?q?no_header?=\r\n" +
+		"--part\r\nBcc: boss@example.com\r\nFrom: ceo@elsewhere.example\r\n\r\nas some scanners write into their MIME parts\r\n"
 	if eightBit {
 		header += "MIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n"
 		body += "Grüße aus Köln\r\nnot utf-8: \xe4\xff\r\n"
