@@ -8,6 +8,9 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
+
+	"golang.org/x/text/unicode/norm"
 
 	"postern/relay/setting"
 )
@@ -19,8 +22,11 @@ import (
 // What counts is the pair of a client and the name it gave: a device that
 // repeats a wrong password is shut out, and its neighbours behind the same
 // address go on. A client as a whole is shut out for many names that fail,
-// which is what guessing looks like. A client is an IPv4 address, or the IPv6
-// /64 of which a host may use any address.
+// which is what guessing looks like; one in the networks of an account is only
+// made to wait. Those who give no name, with tokens and certificates, share one
+// that takes twice as many failures, and counts where no account's networks are.
+// A client is an IPv4 address, or the IPv6 /64 of which a host may use any
+// address.
 //
 // What was typed as a name may have been a password. It is not kept, only a
 // hash that is good for this process.
@@ -142,8 +148,7 @@ type Verdict struct {
 	Login, Address time.Time
 }
 
-// Failed notes that a login was refused because it was wrong. A login without a
-// name is delayed, and bans nobody: all who give none would share it.
+// Failed notes that a login was refused because it was wrong.
 func (b *Bans) Failed(a netip.Addr, l Login, now time.Time) (v Verdict) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -154,8 +159,11 @@ func (b *Bans) Failed(a netip.Addr, l Login, now time.Time) (v Verdict) {
 	g.failures.add(1, at, b.rules.Within.Std())
 	v.Failures = g.failures.count(at, b.rules.Within.Std())
 	v.Delay = delay(v.Failures)
-	if b.rules.After > 0 && l.Name != "" {
+	if b.rules.After > 0 {
 		v.Login, v.Address = b.judge(s, g, v.Failures, at)
+		if b.isSpared(s) && b.isGuessing(s, at) {
+			v.Delay = lastDelay
+		}
 	}
 	b.file(s, at)
 	b.makeRoom(s)
@@ -165,11 +173,11 @@ func (b *Bans) Failed(a netip.Addr, l Login, now time.Time) (v Verdict) {
 // judge makes the bans that the last failure leads to.
 func (b *Bans) judge(s *suspect, g *guess, failures int, now time.Duration) (login, address time.Time) {
 	end := now + b.rules.For.Std()
-	if failures >= b.rules.After {
+	if failures >= b.rules.After && (g.name != nobody || !b.isSpared(s) && failures >= 2*b.rules.After) {
 		g.until, g.failures = end, window{}
 		login = b.epoch.Add(end)
 	}
-	if !b.isSpared(s) && b.failing(s, now) >= 2*b.rules.After {
+	if !b.isSpared(s) && b.isGuessing(s, now) {
 		s.until = end
 		b.drop(s, func(g *guess) bool { return g.until <= now })
 		address = b.epoch.Add(end)
@@ -194,9 +202,28 @@ func (b *Bans) Succeeded(a netip.Addr, l Login) {
 	}
 }
 
-// hash stands for a name, in any letter case.
+// nobody is the hash of no name.
+const nobody = 0
+
+// hash stands for a name, in whatever way it is written.
 func (b *Bans) hash(name string) uint64 {
-	return maphash.String(b.seed, strings.ToLower(strings.ToUpper(name)))
+	if name == "" {
+		return nobody
+	}
+	return maphash.String(b.seed, skeleton(name))
+}
+
+// skeleton is what is left of a name without all that SASLprep (RFC 4013) or a
+// directory (RFC 4518) may pass over: letter case, accents, spaces, and what
+// cannot be seen. Else there would be no end of names to guess one person's
+// password under.
+func skeleton(name string) string {
+	return strings.Map(func(r rune) rune {
+		if '\u0300' <= r && r <= '\u036f' || unicode.In(r, unicode.C, unicode.Z, unicode.Variation_Selector) {
+			return -1
+		}
+		return unicode.ToLower(unicode.ToUpper(r))
+	}, norm.NFKD.String(name))
 }
 
 // ends is the time at which a ban ends, unless it has.
@@ -225,13 +252,14 @@ func (s *suspect) find(name uint64) int {
 	return slices.IndexFunc(s.names, func(g *guess) bool { return g.name == name })
 }
 
-// failing counts the names of s that fail, bans of them included.
-func (b *Bans) failing(s *suspect, now time.Duration) (n int) {
-	nobody := b.hash("")
+// isGuessing tells whether so many names of s fail, bans of them included, that
+// they are no mistakes.
+func (b *Bans) isGuessing(s *suspect, now time.Duration) bool {
+	n := 0
 	for _, g := range s.names {
 		if g.name != nobody && (g.until > now || now-g.last < b.rules.Within.Std()) {
 			n++
 		}
 	}
-	return n
+	return n >= 2*b.rules.After
 }

@@ -53,6 +53,20 @@ func TestBans(t *testing.T) {
 		{"nobody is banned at first", func(*crime) {}, false, false, false},
 		{"two failures are forgiven", func(c *crime) { c.fail(stranger, named("boss"), 2) }, false, false, false},
 		{"the third bans that name from there", func(c *crime) { c.fail(stranger, named("boss"), 3) }, true, false, false},
+		{"with spaces and what cannot be seen", func(c *crime) {
+			c.fail(stranger, named(" boss"), 1)
+			c.fail(stranger, named("bo\u00adss\u200b"), 1)
+			c.fail(stranger, named("bo  ss "), 1)
+		}, true, false, false},
+		{"in other forms of its letters", func(c *crime) {
+			c.fail(stranger, named("böss"), 1)
+			c.fail(stranger, named("bo\u0301ss"), 1)
+			c.fail(stranger, named("ｂｏｓｓ"), 1)
+		}, true, false, false},
+		{"what cannot be seen is no name of its own, and not none", func(c *crime) {
+			c.fail(stranger, named("\u200b"), 3)
+			c.fail(stranger, named(" "), 3)
+		}, false, false, false},
 		{"in any letter case", func(c *crime) { c.fail(stranger, named("BOSS"), 1); c.fail(stranger, named("Boss"), 2) }, true, false, false},
 		{"a success makes the failures before it forgotten", func(c *crime) {
 			c.fail(stranger, named("boss"), 2)
@@ -174,6 +188,42 @@ func TestAnAddressOfOursIsNeverBannedAsAWhole(t *testing.T) {
 	}
 	if n := len(c.clients[Client(office)].names); n > maxNamesEach {
 		t.Errorf("%d names are remembered", n)
+	}
+}
+
+// Who tries many names there waits as long as anybody, also for a new one.
+func TestAnAddressOfOursIsDelayedForManyNames(t *testing.T) {
+	c := newCrime()
+	for i := range 5 {
+		if v := c.fail(office, named(fmt.Sprint("user", i)), 1); v.Delay != firstDelay {
+			t.Errorf("name %d waits %v", i, v.Delay)
+		}
+	}
+	if v := c.fail(office, named("user5"), 1); v.Delay != lastDelay {
+		t.Errorf("the sixth name waits %v", v.Delay)
+	}
+	c.now = c.now.Add(usual.Within.Std())
+	if v := c.fail(office, named("user6"), 1); v.Delay != firstDelay {
+		t.Errorf("the first name after a while waits %v", v.Delay)
+	}
+}
+
+// Tokens and certificates may come without a name: then a stranger is shut out
+// too, those who give one are not, and an office is only made to wait.
+func TestLoginsWithoutAName(t *testing.T) {
+	c := newCrime()
+	c.fail(stranger, Login{}, 5)
+	if c.shut(stranger, "") {
+		t.Error("five failures of those without a name shut them out")
+	}
+	if v := c.fail(stranger, Login{}, 1); v.Login.IsZero() || !c.shut(stranger, "") {
+		t.Errorf("the sixth does not: %+v", v)
+	}
+	if c.shut(stranger, "boss") || c.shut(stranger, "\u200b") || !c.Address(stranger, c.now).IsZero() {
+		t.Error("it shuts out others")
+	}
+	if v := c.fail(office, Login{}, 100); v.Delay != lastDelay || c.shut(office, "") {
+		t.Errorf("those of the office: %+v", v)
 	}
 }
 
