@@ -20,6 +20,7 @@ type scramExchange struct {
 	*scram.ServerConversation
 	accounts *Accounts
 	addr     netip.Addr
+	name     string   // as RFC 5802, section 5.1, prepares it
 	account  *account // nil: it fails, whatever is proved
 	named    bool
 	trouble  error // why the credential cannot be had
@@ -83,8 +84,9 @@ func (x *scramExchange) final(response string) (challenge []byte, done bool, err
 // there is to do for either is done for both.
 func (x *scramExchange) credential(name string) (c scram.StoredCredentials, err error) {
 	if prepared, err := stringprep.SASLprep.Prepare(name); err == nil {
-		name = prepared // RFC 5802, section 5.1
+		name = prepared
 	}
+	x.name = name
 	standIns, secret := x.accounts.scram, x.accounts.scram.model(fold(name))
 	acc := x.accounts.admits(name, x.addr)
 	if acc != nil && !acc.scram.IsZero() {
@@ -105,4 +107,4 @@ func (x *scramExchange) Identity() message.Identity {
 	return message.Identity{Account: x.account.name}
 }
 
-func (x *scramExchange) Name() string { return x.Username() }
+func (x *scramExchange) Name() string { return x.name }

@@ -195,6 +195,21 @@ func first(t testing.TB, a *Accounts, name string, from netip.Addr) (salt, round
 	return parts[1], parts[2]
 }
 
+// Who counts failures must count them for the name that was looked up, however
+// the client wrote it.
+func TestSCRAMTellsTheNameItLookedUp(t *testing.T) {
+	a := challengers(t)
+	for _, written := range []string{"printer", "prin\u00adter", "ｐｒｉｎｔｅｒ", "printer\u200b"} {
+		c, err := a.Challenge(scramName, stranger)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := c.Next([]byte("n,,n=" + written + ",r=abc")); err != nil || c.Name() != "printer" {
+			t.Errorf("%q is the name %q, %v", written, c.Name(), err)
+		}
+	}
+}
+
 func TestSCRAMDoesNotTellWhoIsThere(t *testing.T) {
 	a := challengers(t)
 	rounds := map[string]bool{}
