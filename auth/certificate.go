@@ -3,6 +3,8 @@ package auth
 import (
 	"crypto/sha256"
 	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -18,7 +20,9 @@ import (
 //	sha256:9F86D0...   the one whose DER form has this SHA-256, as printed by
 //	                   openssl x509 -noout -fingerprint -sha256, colons or not
 //	subject:CN=a,O=b   those of this subject, as printed by
-//	                   openssl x509 -noout -subject -nameopt RFC2253
+//	                   openssl x509 -noout -subject -nameopt RFC2253; one with
+//	                   rarer names than CN, O, OU, L, ST and C is better named
+//	                   by its sha256
 //	dns:a.example.com  those with this subject alternative name,
 //	email:a@b.example  likewise,
 //	uri:urn:uuid:...   likewise
@@ -55,7 +59,7 @@ func namesOf(c *x509.Certificate) []CertificateName {
 	sum := sha256.Sum256(c.Raw)
 	names := []CertificateName{
 		CertificateName("sha256:" + hex.EncodeToString(sum[:])),
-		CertificateName("subject:" + c.Subject.String()),
+		CertificateName("subject:" + subjectOf(c)),
 	}
 	for _, name := range c.DNSNames {
 		names = append(names, CertificateName("dns:"+strings.ToLower(name)))
@@ -67,6 +71,16 @@ func namesOf(c *x509.Certificate) []CertificateName {
 		names = append(names, CertificateName("uri:"+uri.String()))
 	}
 	return names
+}
+
+// subjectOf is the whole subject in the order it was issued in; c.Subject keeps
+// neither the order nor names that stand there twice.
+func subjectOf(c *x509.Certificate) string {
+	var all pkix.RDNSequence
+	if _, err := asn1.Unmarshal(c.RawSubject, &all); err != nil {
+		return "" // x509 has read it before
+	}
+	return all.String()
 }
 
 // Certificate tells which account the first certificate of the chain, shown at

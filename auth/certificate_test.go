@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/asn1"
 	"fmt"
 	"log/slog"
 	"math/big"
@@ -73,6 +74,11 @@ func TestCertificate(t *testing.T) {
 		EmailAddresses: []string{"scan@example.com"},
 		URIs:           []*url.URL{urn},
 	})
+	ordered := certify(t, x509.Certificate{Subject: pkix.Name{ExtraNames: []pkix.AttributeTypeAndValue{ // O, ST, CN
+		{Type: asn1.ObjectIdentifier{2, 5, 4, 10}, Value: "Example"}, {Type: asn1.ObjectIdentifier{2, 5, 4, 8}, Value: "Bavaria"},
+		{Type: asn1.ObjectIdentifier{2, 5, 4, 3}, Value: "a"}}}})
+	doubled := certify(t, x509.Certificate{Subject: pkix.Name{ExtraNames: []pkix.AttributeTypeAndValue{
+		{Type: asn1.ObjectIdentifier{2, 5, 4, 3}, Value: "of another"}, {Type: asn1.ObjectIdentifier{2, 5, 4, 3}, Value: "a"}}}})
 	other := certify(t, x509.Certificate{Subject: device.Subject, DNSNames: []string{"other.example.com"}})
 	var network setting.Network
 	if err := network.UnmarshalText([]byte("10.20.0.0/16")); err != nil {
@@ -94,6 +100,8 @@ func TestCertificate(t *testing.T) {
 	}{
 		{"by fingerprint", []Account{account("a", CertificateName(fmt.Sprintf("sha256:%x", sum))), account("b")}, device, "", stranger, "a"},
 		{"by subject", []Account{account("a", "subject:CN=Printer 3F,O=Example")}, device, "", stranger, "a"},
+		{"by subject, in the order that openssl prints", []Account{account("a", "subject:CN=a,ST=Bavaria,O=Example")}, ordered, "", stranger, "a"},
+		{"by half of a subject", []Account{account("a", "subject:CN=a")}, doubled, "", stranger, "535"},
 		{"by DNS name", []Account{account("a", "dns:printer.example.com")}, device, "", stranger, "a"},
 		{"by address", []Account{account("a", "email:scan@example.com")}, device, "", stranger, "a"},
 		{"by URI", []Account{account("a", "uri:urn:uuid:1-2")}, device, "", stranger, "a"},
