@@ -57,7 +57,7 @@ func (r *Relay) liftBans(q *http.Request) (any, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%q is not an address", client)
 	}
-	lifted := r.bans.Lift(addr, account, time.Now())
+	lifted := r.bans.Lift(addr, r.named(account).Name, time.Now())
 	switch {
 	case lifted == 0 && account != "":
 		return nil, fmt.Errorf("%s is not banned from %s; \"postern bans\" lists who is", account, client)

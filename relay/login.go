@@ -78,9 +78,13 @@ func (r *Relay) failed(ctx context.Context, c message.Client, name string, why e
 	return why
 }
 
-// named is a name as bans know it.
+// named is a name as bans know it: aliases are names of one account, and no
+// further guesses.
 func (r *Relay) named(name string) policy.Login {
-	return policy.Login{Name: name, Label: r.stations.Load().accounts.NameOf(name)}
+	if account := r.stations.Load().accounts.NameOf(name); account != "" {
+		return policy.Login{Name: account, Label: account}
+	}
+	return policy.Login{Name: name}
 }
 
 // challenge is login for a mechanism that takes several steps.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http/httptest"
 	"net/netip"
 	"strings"
 	"sync"
@@ -151,6 +152,34 @@ func TestARightPasswordAmongTooManyGuessesIsRefused(t *testing.T) {
 		})
 		if code(err) != 454 {
 			t.Errorf("it was answered %v", err)
+		}
+	})
+}
+
+// An account has as many guesses by all its names as by one, and its ban is
+// listed and lifted by any of them.
+func TestAliasesAreNoFurtherGuesses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, _ := lobby(t)
+		for _, name := range []string{"p3", "printer", "P3", "Printer", "p3"} {
+			if _, err := r.login(t.Context(), office, name, wrong); code(err) != 535 {
+				t.Fatalf("%s was answered %v", name, err)
+			}
+		}
+		for _, name := range []string{"p3", "printer"} {
+			if _, err := r.login(t.Context(), office, name, right); code(err) != 454 {
+				t.Errorf("%s was answered %v after five failures", name, err)
+			}
+		}
+		if bans := r.listBans(); len(bans) != 1 || bans[0].Account != "printer" || bans[0].Kind != "account" {
+			t.Errorf("listed are %+v", bans)
+		}
+		q := httptest.NewRequest("DELETE", "/bans?client=198.51.100.7&account=P3", nil)
+		if lifted, err := r.liftBans(q); lifted != 1 || err != nil {
+			t.Errorf("lifted are %v, %v", lifted, err)
+		}
+		if _, err := r.login(t.Context(), office, "p3", right); err != nil {
+			t.Errorf("after that: %v", err)
 		}
 	})
 }
