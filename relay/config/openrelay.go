@@ -9,8 +9,9 @@ import (
 )
 
 // openRelays reports the configuration of an open relay: accounts that trust
-// more of the world's addresses than anybody owns, and those that trust a
-// balancer, behind which everybody has the same address.
+// more of the world's addresses than anybody owns, those that trust a balancer,
+// behind which everybody has the same address, and those whose devices anybody
+// could pass for, as more addresses than anybody owns may be balancers.
 func (f *file) openRelays(entrances []entrance, accounts []Account) {
 	for _, l := range entrances {
 		var everybody strangers // of all accounts, which may have shared out the world
@@ -39,8 +40,13 @@ func (f *file) openRelays(entrances []entrance, accounts []Account) {
 }
 
 // trustedBalancer reports addresses that are trusted as an account, and from
-// which a balancer speaks for others.
+// which a balancer speaks for others, and balancers that may be anybody.
 func (f *file) trustedBalancer(path, account string, trusted setting.Networks, l entrance) {
+	if crowd := strangersIn(l.balancers); crowd.tooMany() {
+		f.finding(path, "listener %s believes anybody in %s which address they have (proxy_protocol), and they hold %s, "+
+			"so they could send as account %s without a password; list only your balancers", l.name, brief(l.balancers), crowd, account)
+		return
+	}
 	for _, n := range trusted {
 		for _, b := range l.balancers {
 			if netip.Prefix(n).Overlaps(netip.Prefix(b)) {

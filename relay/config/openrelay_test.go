@@ -69,6 +69,9 @@ func TestAnOpenRelayIsRefused(t *testing.T) {
 		{"a network that holds the balancer", "", "10.9.0.1 10.9.0.2", []string{"10.9.0.0/24"}, "10.9.0.0/24 holds 10.9.0.1/32"},
 		{"a printer among the balancers", "", "10.9.0.0/24", []string{"10.9.0.7"}, "10.9.0.7/32 holds 10.9.0.0/24"},
 		{"this machine, with a balancer on it", "", "127.0.0.1 ::1", []string{"127.0.0.0/8"}, "127.0.0.0/8 holds 127.0.0.1/32"},
+		{"a printer that half of everybody may pass for", "", "0.0.0.0/1", []string{"192.168.3.7"}, "listener submission believes anybody in 0.0.0.0/1 which address they have (proxy_protocol), and they hold"},
+		{"a printer that everybody of IPv6 may pass for", "", "::/0", []string{"10.20.3.7"}, "so they could send as account a0 without a password; list only your balancers"},
+		{"a provider's balancers", "", "8.8.0.0/16", []string{"10.20.3.7"}, ""},
 		{"printers beside the balancer", "", "10.9.0.1", []string{"10.9.0.2 10.9.0.3"}, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
