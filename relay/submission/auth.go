@@ -3,6 +3,7 @@ package submission
 import (
 	"context"
 	"crypto/x509"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -73,7 +74,7 @@ func (s *session) chain() []*x509.Certificate {
 // Auth begins an exchange. go-smtp has refused it after a success.
 func (s *session) Auth(name string) (sasl.Server, error) {
 	if err := s.mayAuth(name); err != nil {
-		s.guard.visit.refused("AUTH "+name, err)
+		s.guard.visit.refused("AUTH "+mechanismIn(name), err)
 		return nil, wire(err)
 	}
 	e := &exchange{session: s, mechanism: name}
@@ -91,9 +92,22 @@ func (s *session) mayAuth(name string) *message.Reply {
 	case s.transaction() != nil:
 		return errNested
 	case !slices.Contains(offered, name):
-		return message.Refuse(504, "5.5.4", "%.20s is not offered; use %s", name, strings.Join(offered, ", "))
+		return message.Refuse(504, "5.5.4", "%s is not offered; use %s", mechanismIn(name), strings.Join(offered, ", "))
 	}
 	return nil
+}
+
+// foreign are mechanisms that clients may ask for and we do not know.
+var foreign = []string{"ANONYMOUS", "DIGEST-MD5", "GSSAPI", "GSS-SPNEGO", "KERBEROS_V4", "NTLM", "SCRAM-SHA-1", "SCRAM-SHA-512"}
+
+// mechanismIn is the first word behind AUTH as it may be shown: some devices put
+// their password there.
+func mechanismIn(word string) string {
+	name := strings.ToUpper(word)
+	if _, ours := mechanisms[name]; ours || slices.Contains(foreign, name) {
+		return word
+	}
+	return fmt.Sprintf("a mechanism of %d octets", len(word))
 }
 
 // exchange is one AUTH command. It asks the Gateway for its mechanism, counts

@@ -86,6 +86,8 @@ func TestWhatMayBeASecretIsNotRecorded(t *testing.T) {
 	for name, said := range map[string]string{
 		"AUTH PLAIN with a response":         "AUTH PLAIN " + b64("\x00printer\x00canary-secret") + "\r\n",
 		"AUTH with a tab":                    "AUTH\tPLAIN\t" + b64("\x00printer\x00canary-secret") + "\r\n",
+		"a response in place of a mechanism": "AUTH " + b64("\x00printer\x00canary-secret") + "\r\n",
+		"a password in place of a mechanism": "AUTH canary-secret\r\n",
 		"a password after AUTH was refused":  "AUTH DIGEST-MD5\r\n" + b64("printer") + "\r\n" + b64("canary-secret") + "\r\n",
 		"a short password after that":        "AUTH DIGEST-MD5\r\nCANA RY\r\n",
 		"AUTH that is mended":                " AUTH PLAIN " + b64("\x00printer\x00canary-secret") + " \r\n",

@@ -44,7 +44,10 @@ func redact(line string) (shown string, hidden bool) {
 	switch {
 	case verb == "AUTH":
 		mechanism, secret, _ := strings.Cut(rest, " ")
-		return strings.TrimSpace(fmt.Sprintf("AUTH %.20s %s", mechanism, masked(secret))), false
+		if mechanism == "" {
+			return "AUTH", false
+		}
+		return strings.TrimSpace(fmt.Sprintf("AUTH %s %s", mechanismIn(mechanism), masked(secret))), false
 	case isPlainCommand(verb, strings.ToUpper(rest)):
 		return line, false
 	default:

@@ -66,6 +66,9 @@ func TestTheGatewayIsToldHowAVisitEnded(t *testing.T) {
 		{"a mechanism that is not offered", "submissions", func(c *wireClient) {
 			auth(c, "CRAM-MD5", "", "504")
 		}, "", true, 0, "AUTH CRAM-MD5: 504 5.5.4 CRAM-MD5 is not offered; use PLAIN, LOGIN", "LOGIN or PLAIN"},
+		{"a password in place of a mechanism", "submissions", func(c *wireClient) {
+			auth(c, "canary-secret", "", "504")
+		}, "", true, 0, "AUTH a mechanism of 13 octets: 504 5.5.4 a mechanism of 13 octets is not offered; use PLAIN, LOGIN", "LOGIN or PLAIN"},
 		{"AUTH before TLS", "submission", func(c *wireClient) {
 			auth(c, "PLAIN", b64("\x00printer\x00canary-secret"), "530")
 			c.ask("QUIT", "221")
