@@ -80,9 +80,7 @@ func newGuard(conn net.Conn, t timeouts) *guard {
 // Read sends what waits, then reads.
 func (g *guard) Read(b []byte) (int, error) {
 	g.turn.pause()
-	if err := g.flush(g.timeouts.write); err != nil {
-		g.breakOff(err)
-	}
+	g.flush(g.timeouts.write)
 	if err := g.arm(); err != nil {
 		return 0, err
 	}
@@ -142,8 +140,8 @@ func (g *guard) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// flush sends what waits. What could not be sent in time is dropped: the
-// stream is broken then.
+// flush sends what waits. What could not be sent in time is dropped, and the
+// stream is broken then: nothing is read any more.
 func (g *guard) flush(timeout time.Duration) error {
 	g.writing.Lock()
 	defer g.writing.Unlock()
@@ -153,6 +151,9 @@ func (g *guard) flush(timeout time.Duration) error {
 	g.Conn.SetWriteDeadline(time.Now().Add(timeout))
 	_, err := g.Conn.Write(g.unsent)
 	g.unsent = g.unsent[:0]
+	if err != nil {
+		g.breakOff(err)
+	}
 	return err
 }
 

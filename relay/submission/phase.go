@@ -80,11 +80,15 @@ const otherCommands = 1000
 var errOverrun = errors.New("too many commands")
 
 // nextCommand tells whether another command may be read, and counts it. Chunks
-// of a message are not counted: its size and its deadlines bound them.
+// of a message are not counted: its size and its deadlines bound them. None is
+// read from a connection that has ended: go-smtp asks for the next one even
+// after QUIT, and the client may have sent it already.
 func (g *guard) nextCommand() error {
 	switch {
 	case g.closing:
 		return net.ErrClosed
+	case g.broken != nil:
+		return g.broken
 	case g.transfer:
 		return nil
 	}
