@@ -24,6 +24,7 @@ type connections struct {
 	mu       sync.Mutex
 	open     map[*guard]bool // true: counts for its client; false: asked to give way
 	clients  map[netip.Prefix]int
+	unknown  int // connections of balancers that have not told whose they are
 	draining bool
 	empty    chan struct{} // closed when draining and no client is left
 }
@@ -54,7 +55,7 @@ func (c *connections) enter(g *guard) (refusal string) {
 	switch {
 	case c.draining:
 		return "421 4.3.2 the service is shutting down, please try again later"
-	case len(c.open) >= c.limits.total:
+	case len(c.open)+c.unknown >= c.limits.total:
 		return "421 4.7.0 too many connections, please try again later"
 	case c.clients[client] >= c.limits.perClient && !c.makeRoom(client):
 		return "421 4.7.0 too many connections from your address, please try again later"
@@ -62,6 +63,26 @@ func (c *connections) enter(g *guard) (refusal string) {
 	c.open[g] = true
 	c.clients[client]++
 	return ""
+}
+
+// expect makes room for a connection until it is known whose it is; then arrive
+// must follow. Those that are not known have half of the room at most, so that
+// who never tells does not shut out the others.
+func (c *connections) expect() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.unknown >= c.limits.total/2 || len(c.open)+c.unknown >= c.limits.total {
+		return false
+	}
+	c.unknown++
+	return true
+}
+
+// arrive ends what expect began.
+func (c *connections) arrive() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.unknown--
 }
 
 // makeRoom asks the oldest connection of a client that is in no transaction to

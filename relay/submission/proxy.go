@@ -8,8 +8,10 @@ import (
 	proxyproto "github.com/pires/go-proxyproto"
 )
 
-// errNoTCP is a header that tells of something else.
-var errNoTCP = errors.New("the PROXY header names no TCP address")
+var (
+	errNoTCP = errors.New("the PROXY header names no TCP address")
+	errCrowd = errors.New("too many connections wait for theirs")
+)
 
 // unwrap reads the header of the PROXY protocol with which each connection of a
 // balancer begins; from then on the connection is that of the client it tells.
@@ -20,6 +22,10 @@ func (g *generation) unwrap(open context.Context, conn net.Conn) (net.Conn, erro
 	if !ok || !g.listener.ProxyProtocol.Contain(balancer.AddrPort().Addr()) {
 		return conn, nil
 	}
+	if !g.server.connections.expect() {
+		return conn, errCrowd
+	}
+	defer g.server.connections.arrive()
 	defer context.AfterFunc(open, func() { conn.Close() })()
 	proxied := proxyproto.NewConn(conn, proxyproto.WithPolicy(proxyproto.REQUIRE), proxyproto.SetReadHeaderTimeout(g.server.timeouts.proxy))
 	if _, err := proxied.Read(nil); err != nil {

@@ -2,6 +2,7 @@ package submission
 
 import (
 	"net"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -68,6 +69,37 @@ func TestClientsBehindABalancerAreLimitedOneByOne(t *testing.T) {
 	first.expect("421 4.4.2") // it gives way
 	neighbour.ask("NOOP", "250")
 	second.ask("NOOP", "250")
+}
+
+// Connections whose balancer says nothing are counted too, and leave room for
+// others.
+func TestConnectionsWithoutAHeaderAreLimited(t *testing.T) {
+	p := open(t, listening(Listener{TLS: startTLS, ProxyProtocol: networks(t, "127.0.0.1")}), func(p *post) {
+		p.connections.limits = limits{total: 4, perClient: 4}
+		p.timeouts.proxy = time.Hour
+	})
+	first, second := p.dial(t, "special"), p.dial(t, "special")
+	for p.connections.waiting() < 2 {
+		runtime.Gosched()
+	}
+	p.dial(t, "special").ended()
+	p.dial(t, "submission").expect("220")
+	p.dial(t, "submission").expect("220")
+	p.dial(t, "submission").expect("421 4.7.0 too many connections")
+	first.send(header(t, 1))
+	first.expect("220")
+	second.conn.Close()
+	p.close(t)
+	if !strings.Contains(p.log.String(), "too many connections wait for theirs") || p.connections.waiting() != 0 {
+		t.Errorf("%d are still not known, and the log says\n%s", p.connections.waiting(), p.log)
+	}
+}
+
+// waiting is how many connections have not told whose they are.
+func (c *connections) waiting() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.unknown
 }
 
 func TestWhoIsOutsideTheNetworksIsTurnedAwayBehindABalancer(t *testing.T) {
