@@ -8,6 +8,8 @@ import (
 	"net/textproto"
 	"strings"
 	"testing"
+
+	"github.com/emersion/go-smtp"
 )
 
 // newNarrow is a smarthost that takes small mail in plain ASCII.
@@ -138,4 +140,45 @@ func TestMailWaitsForTheUpstreamThatCanCarryIt(t *testing.T) {
 	r.log.await(t, `"msg":"deferred"`, `"attempts":1`, `"reply":"552 5.3.4`)
 	newSmarthost(t, address).receive(t, "Subject: patient")
 	r.log.await(t, `"msg":"delivered"`, `"upstream":"two"`)
+}
+
+// sendsAs is through two upstreams, the first of which takes the mail of one
+// sender and does with others as is said.
+func sendsAs(otherwise, first, second string) string {
+	return strings.Replace(through(first, second), "tls: none", "tls: none, mailbox: relay@example.com, otherwise: "+otherwise, 1)
+}
+
+func TestAnUpstreamRefusesAStrangerOrLeavesHimToTheNext(t *testing.T) {
+	one, two := newSmarthost(t, "127.0.0.1:0"), newSmarthost(t, "127.0.0.1:0")
+	r := start(t, sendsAs("next", one.address, two.address))
+	if err := r.submit(fmt.Sprintf(scan, "for the next")); err != nil {
+		t.Fatal(err)
+	}
+	two.receive(t, "Subject: for the next")
+
+	r.configure(sendsAs("refuse", one.address, two.address))
+	if err := r.Reload(r.configFile()); err != nil {
+		t.Fatal(err)
+	}
+	mustRefuse(t, "a stranger", r.submit(fmt.Sprintf(scan, "for nobody")), 550, "5.7.1 upstream one does not send as <scan@example.com> (return path), only as relay@example.com")
+}
+
+// What was accepted for one upstream is not left to another that a reload puts
+// after it, when the first refuses it now.
+func TestMailThatAReloadMakesAStrangerOfFails(t *testing.T) {
+	one, two := newSmarthost(t, "127.0.0.1:0"), newSmarthost(t, "127.0.0.1:0")
+	one.fault = func(string, *smtp.Conn) error { return &smtp.SMTPError{Code: 451, Message: "not yet"} }
+	r := start(t, through(one.address))
+	if err := r.submit(fmt.Sprintf(scan, "early")); err != nil {
+		t.Fatal(err)
+	}
+	r.log.await(t, `"msg":"deferred"`)
+	r.configure(sendsAs("refuse", one.address, two.address))
+	if err := r.Reload(r.configFile()); err != nil {
+		t.Fatal(err)
+	}
+	r.log.await(t, `"msg":"failed"`, "5.7.1 upstream one does not send as <scan@example.com>")
+	if len(two.got) != 0 {
+		t.Error("it went out through the other upstream")
+	}
 }

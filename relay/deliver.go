@@ -18,7 +18,7 @@ import (
 func (r *Relay) deliver(s *stations, slot *upstream.Slot, c *queue.Claim) {
 	defer slot.Release()
 	results, err := r.send(s, slot, c)
-	if errors.As(err, new(*upstream.Unfit)) || errors.As(err, new(misfit)) {
+	if not := (misfit{}); errors.As(err, new(*upstream.Unfit)) || errors.As(err, &not) && not.other {
 		results, err = r.passOn(s, c, err)
 	}
 	if err != nil && r.elsewhere(s, c, err) {
@@ -66,6 +66,7 @@ func (r *Relay) passOn(s *stations, c *queue.Claim, unfit error) ([]message.Resu
 	if err := r.queue.Reassign(r.recording, c, slot.Upstream()); err != nil {
 		return nil, err
 	}
+	c.Made.Changes = nil // they were for the other
 	return r.send(s, slot, c)
 }
 

@@ -23,9 +23,16 @@ type outfit struct {
 	signing  dkim.Upstream
 }
 
+// byDKIM is the rule of changes that tell of signatures.
+const byDKIM = "dkim"
+
 // misfit is the error for a message that an upstream cannot be given, however
-// it is dressed. Its reply says why.
-type misfit struct{ *message.Reply }
+// it is dressed. Its reply says why; other tells whether another upstream may
+// be given it instead.
+type misfit struct {
+	*message.Reply
+	other bool
+}
 
 func (m misfit) Unwrap() error { return m.Reply }
 
@@ -35,40 +42,42 @@ func (s *stations) dress(m *message.Message, name string, o upstream.Offer) (*me
 	dressed, changes, err := s.outfits[name].dressing.Dress(m, rewrite.Offer{EightBit: o.EightBit, UTF8: o.UTF8})
 	var reply *message.Reply
 	if errors.As(err, &reply) {
-		return nil, nil, misfit{reply}
+		return nil, nil, misfit{reply, errors.As(err, new(*rewrite.Next))}
 	}
 	return dressed, changes, err
 }
 
-// unfit is why the upstream of that name cannot take m, as far as is known; nil
-// when it can.
-func (s *stations) unfit(m *message.Message, name string, o upstream.Offer) *message.Reply {
+// unfit is why the upstream of that name cannot take m, as far as is known; its
+// Reply is nil when it can.
+func (s *stations) unfit(m *message.Message, name string, o upstream.Offer) misfit {
 	dressed, _, err := s.dress(m, name, o)
 	var not misfit
 	switch {
 	case errors.As(err, &not):
-		return not.Reply
+		return not
 	case err != nil:
-		return nil // it says nothing of the upstream
+		return misfit{} // it says nothing of the upstream
 	}
-	return cmp.Or(o.Refuse(upstream.LoadOf(dressed)), s.dkim.Unprovable(dressed.Header, s.outfits[name].signing))
+	return misfit{cmp.Or(o.Refuse(upstream.LoadOf(dressed)), s.dkim.Unprovable(dressed.Header, s.outfits[name].signing)), true}
 }
 
 // fits is unfit as a choice among upstreams.
 func (s *stations) fits(m *message.Message) func(name string, o upstream.Offer) bool {
-	return func(name string, o upstream.Offer) bool { return s.unfit(m, name, o) == nil }
+	return func(name string, o upstream.Offer) bool { return s.unfit(m, name, o).Reply == nil }
 }
 
-// carried is nil when an upstream of the lane can take m, else why the one
-// preferred cannot.
+// carried is nil when an upstream of the lane can take m and none before it
+// forbids to ask it, else why the one preferred cannot.
 func (s *stations) carried(m *message.Message, lane string) *message.Reply {
 	var why *message.Reply
 	for _, u := range s.upstreams.Offers(lane) {
-		reply := s.unfit(m, u.Upstream, u.Offer)
-		if reply == nil {
+		not := s.unfit(m, u.Upstream, u.Offer)
+		if not.Reply == nil {
 			return nil
 		}
-		why = cmp.Or(why, reply)
+		if why = cmp.Or(why, not.Reply); !not.other {
+			break
+		}
 	}
 	return why
 }
@@ -89,7 +98,7 @@ func (s *stations) letter(ctx context.Context, m *message.Message, name string, 
 	if err != nil {
 		return s.sign(ctx, dressed, name, made)
 	}
-	made.Changes = append(made.Changes, message.Change{Rule: "dkim", Field: "DKIM-Signature", After: "as made at " + before.At.UTC().Format(time.RFC3339)})
+	made.Changes = append(made.Changes, message.Change{Rule: byDKIM, Field: "DKIM-Signature", After: "as made at " + before.At.UTC().Format(time.RFC3339)})
 	return under(dressed, fields), made, nil
 }
 
@@ -105,7 +114,7 @@ func (s *stations) sign(ctx context.Context, m *message.Message, name string, ma
 		made.Signatures = append(made.Signatures, string(signature.Field.Raw()))
 	}
 	if proof.Unsigned != "" {
-		made.Changes = append(made.Changes, message.Change{Rule: "dkim", Field: "DKIM-Signature", After: "none: " + proof.Unsigned})
+		made.Changes = append(made.Changes, message.Change{Rule: byDKIM, Field: "DKIM-Signature", After: "none: " + proof.Unsigned})
 	}
 	return under(m, proof.Fields()), made, nil
 }
