@@ -99,7 +99,7 @@ func New(version, commit string) *Metrics {
 		MessageBytes:     f.histogram("submission_message_bytes", "Size of accepted messages in bytes.", prometheus.ExponentialBuckets(1<<10, 4, 9)),
 		SubmissionPhase:  f.histograms("submission_phase_seconds", "Time a client's session spent in each phase.", seconds, "phase"),
 		PolicyRefusals:   f.counters("policy_refusals_total", "Senders, recipients and messages refused, by the rule that did.", "rule"),
-		RewriteChanges:   f.counters("rewrite_changes_total", "Changes made to accepted messages, by the rule that asked for them.", "rule"),
+		RewriteChanges:   f.counters("rewrite_changes_total", "Changes made to messages when they were accepted and for each attempt to send them, by the rule that asked for them.", "rule"),
 		PolicyLimited:    f.counters("policy_limited_total", "Senders, recipients and messages put off because a limit was reached, by the limit.", "rule"),
 		PolicyBans:       f.counters("policy_bans_total", "Bans made after failed logins: of an account name from one address, or of an address.", "kind"),
 

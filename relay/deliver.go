@@ -43,6 +43,7 @@ func (r *Relay) send(s *stations, slot *upstream.Slot, c *queue.Claim) ([]messag
 		m, made, err := s.letter(r.cut, c.Message, slot.Upstream(), o, c.Made)
 		if err == nil {
 			c.Made = made
+			r.changed(made.Changes)
 		}
 		return m, err
 	})

@@ -15,15 +15,23 @@ import (
 func (r *Relay) accepted(m *message.Message) {
 	r.metrics.MessageBytes.Observe(float64(m.Size()))
 	r.metrics.Accepted(m.Client.Account, time.Now())
-	for _, c := range m.Changes {
-		r.metrics.RewriteChanges.WithLabelValues(c.Rule).Inc()
-	}
+	r.changed(m.Changes)
 	attrs := []any{"id", m.ID, "account", m.Client.Account, "from", m.From.String(), "to", addresses(m.To),
 		"size", m.Size(), "message_id", m.Header.Get("Message-ID"), "client", m.Client.Address.Addr().String(), "changes", rules(m.Changes)}
 	if m.Client.User != "" {
 		attrs = append(attrs, "user", m.Client.User)
 	}
 	r.log.Info("accepted", attrs...)
+}
+
+// changed counts what rules did to a message, when it was accepted or for one
+// attempt. Signatures have numbers of their own.
+func (r *Relay) changed(changes []message.Change) {
+	for _, c := range changes {
+		if c.Rule != byDKIM {
+			r.metrics.RewriteChanges.WithLabelValues(c.Rule).Inc()
+		}
+	}
 }
 
 func (r *Relay) record(settled []queue.Settled) {

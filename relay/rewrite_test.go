@@ -7,6 +7,8 @@ import (
 	netsmtp "net/smtp"
 	"strings"
 	"testing"
+
+	"github.com/emersion/go-smtp"
 )
 
 // write sends the content of a transaction whose recipients are told.
@@ -118,4 +120,34 @@ func TestAReloadWithinATransactionIsNotHalfDone(t *testing.T) {
 	if got := host.receive(t, "Subject:"); !strings.Contains(got, "after") {
 		t.Errorf("the refused message went out:\n%s", got)
 	}
+}
+
+func TestChangesForAnUpstreamAreCounted(t *testing.T) {
+	host, numbers := newSmarthost(t, "127.0.0.1:0"), freeAddress(t)
+	refused := false
+	host.fault = func(string, *smtp.Conn) error {
+		if refused {
+			return nil
+		}
+		refused = true
+		return &smtp.SMTPError{Code: 451, Message: "not yet"}
+	}
+	forcing := strings.Replace(through(host.address), "tls: none", "tls: none, mailbox: relay@example.com, otherwise: force", 1)
+	r := start(t, forcing+fmt.Sprintf("\nmetrics: {address: %q}", numbers))
+	counted := func(rule string, n int) {
+		t.Helper()
+		if page := get(t, "http://"+numbers+"/metrics"); !strings.Contains(page, fmt.Sprintf("postern_rewrite_changes_total{rule=%q} %d\n", rule, n)) {
+			t.Errorf("%s is not counted %d times", rule, n)
+		}
+	}
+	for _, rule := range []string{"otherwise", "original_to", "8bitmime", "smtputf8", "envelope_headers", "repair.long_lines", "repair.line_endings"} {
+		counted(rule, 0)
+	}
+	if err := r.submit(fmt.Sprintf(scan, "forced")); err != nil {
+		t.Fatal(err)
+	}
+	host.receive(t, "From: Scanner <relay@example.com>")
+	r.log.await(t, `"msg":"delivered"`, `"attempts":2`)
+	counted("otherwise", 4) // return path and From, twice
+	counted("original_to", 2)
 }

@@ -3,6 +3,7 @@ package relay
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"postern/auth"
 	"postern/metrics"
@@ -99,7 +100,7 @@ func (s *stations) networks() (all setting.Networks) {
 
 // names are the label values of the stations' configuration.
 func (s *stations) names() metrics.Names {
-	n := metrics.Names{Mechanisms: s.accounts.Mechanisms(), Routes: s.upstreams.Lanes(), Rules: s.rewrite.Rules(), DKIM: s.dkim.Names()}
+	n := metrics.Names{Mechanisms: s.accounts.Mechanisms(), Routes: s.upstreams.Lanes(), Rules: s.rules(), DKIM: s.dkim.Names()}
 	for _, l := range s.config.Listeners {
 		n.Listeners = append(n.Listeners, l.Name)
 	}
@@ -110,6 +111,11 @@ func (s *stations) names() metrics.Names {
 		n.Accounts = append(n.Accounts, a.Auth.Name)
 	}
 	return n
+}
+
+// rules are all that may stand in the history of a message.
+func (s *stations) rules() []string {
+	return slices.Concat([]string{submission.RepairLineEndings}, s.rewrite.Rules(), rewrite.DressingRules)
 }
 
 // needsRestart refuses changes that a running relay cannot make.

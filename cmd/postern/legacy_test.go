@@ -40,7 +40,7 @@ func TestAnOldCopierSendsThroughItsProfile(t *testing.T) {
 		t.Errorf("postern devices does not name it: %+v", old)
 	}
 	accepted := relay.log.count("accepted")
-	if accepted != 1 || !relay.log.contains("line-endings") {
+	if accepted != 1 || !relay.log.contains("repair.line_endings") {
 		t.Errorf("%d messages were accepted, want the one, with its line ends repaired", accepted)
 	}
 

@@ -14,6 +14,9 @@ import (
 	"postern/relay/message"
 )
 
+// RepairLineEndings is the rule of the change that tells of repaired line ends.
+const RepairLineEndings = "repair.line_endings"
+
 // readAhead is what a session holds of a message in memory, beside its header.
 const readAhead = 16 << 10
 
@@ -109,7 +112,7 @@ func (s *session) take(t *transaction, in *lines, chunked bool) (err error) {
 		return in.lost
 	}
 	if n := in.repairs(); n > 0 {
-		t.Changes = append(t.Changes, message.Change{Rule: "line-endings", Field: "body", Before: fmt.Sprint(n, " lines ended in CR or LF alone")})
+		t.Changes = append(t.Changes, message.Change{Rule: RepairLineEndings, Field: "body", Before: fmt.Sprint(n, " lines ended in CR or LF alone")})
 	}
 	s.server.observe("data", began)
 	if t.Body, err = spool.Body(); err != nil {

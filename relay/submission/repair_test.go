@@ -109,7 +109,7 @@ func TestSequencesThatSmuggleAreRepairedAsOneMessage(t *testing.T) {
 				if strings.ContainsAny(strings.ReplaceAll(all, "\r\n", ""), "\r\n") || !strings.Contains(all, "MAIL FROM:<boss2@example.com>\r\n") {
 					t.Errorf("it is %q", all)
 				}
-				if c := got[0].Changes; len(c) != 1 || c[0].Rule != "line-endings" || c[0].Field != "body" {
+				if c := got[0].Changes; len(c) != 1 || c[0].Rule != RepairLineEndings || c[0].Field != "body" {
 					t.Errorf("the changes are %+v", c)
 				}
 			})
