@@ -40,16 +40,14 @@ func (f filter) with(name string) string {
 	return strings.ReplaceAll(f.text, "%u", ldap.EscapeFilter(name))
 }
 
-// user is the login as the entry has it: of the first attribute that the filter
-// compares, and of its values the one that was given in another letter case.
+// user is what a person is called, whichever of their names was given: limits
+// are counted by it. It is the first, in order, of the values of the first
+// attribute that the filter compares and the entry has.
 func (f filter) user(e *ldap.Entry, login string) string {
 	for _, name := range f.attributes {
-		values := e.GetEqualFoldAttributeValues(name)
-		if len(values) == 0 {
-			continue
+		if values := e.GetEqualFoldAttributeValues(name); len(values) > 0 {
+			return slices.Min(values) // a directory knows no order of values
 		}
-		i := slices.IndexFunc(values, func(v string) bool { return strings.EqualFold(v, login) })
-		return values[max(i, 0)]
 	}
 	return login
 }
