@@ -56,6 +56,8 @@ func TestAnOpenRelayIsRefused(t *testing.T) {
 		{"all of IPv4 behind NAT64", "", "", []string{"64:ff9b::/96"}, "public addresses, more than the 65536 of a /16"},
 		{"half of IPv4 behind NAT64", "", "", []string{"64:ff9b::/97"}, "public addresses, more"},
 		{"a printer behind NAT64", "", "", []string{"64:ff9b::8.8.8.8"}, ""},
+		{"all of IPv4 behind a NAT64 of one's own", "", "", []string{"64:ff9b:1::/48"}, "public addresses, more than the 65536 of a /16"},
+		{"a printer behind a NAT64 of one's own", "", "", []string{"64:ff9b:1::8.8.8.8"}, ""},
 		{"everybody behind 6to4", "", "", []string{"2002::/16"}, "public addresses"},
 		{"everybody behind Teredo", "", "", []string{"2001::/32"}, "public addresses"},
 		{"those who use one Teredo server", "", "", []string{"2001:0:4136:e378::/64"}, "public addresses"},

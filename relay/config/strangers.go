@@ -43,12 +43,16 @@ var private = func() (s strangers) {
 	return s
 }()
 
-// Where addresses of IPv6 stand for those of IPv4 everywhere: NAT64 (RFC 6052)
-// and 6to4 (RFC 3056), by how many bits come before the IPv4 address. Behind
-// Teredo (RFC 4380) may be anybody.
+// Where addresses of IPv6 stand for those of IPv4 everywhere: NAT64 (RFC 6052),
+// also of a network's own (RFC 8215), and 6to4 (RFC 3056), by how many bits come
+// before the IPv4 address. Behind Teredo (RFC 4380) may be anybody.
 var (
-	translated = map[netip.Prefix]int{netip.MustParsePrefix("64:ff9b::/96"): 96, netip.MustParsePrefix("2002::/16"): 16}
-	teredo     = netip.MustParsePrefix("2001::/32")
+	translated = map[netip.Prefix]int{
+		netip.MustParsePrefix("64:ff9b::/96"):   96,
+		netip.MustParsePrefix("64:ff9b:1::/48"): 96,
+		netip.MustParsePrefix("2002::/16"):      16,
+	}
+	teredo = netip.MustParsePrefix("2001::/32")
 )
 
 // add counts the public addresses of networks, those not counted yet.
