@@ -3,6 +3,7 @@ package rewrite
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -39,17 +40,27 @@ func Check(rules []Rule, accounts map[string]Account, listeners []string, bad fu
 func (r Rule) checkNames(accounts map[string]Account, listeners []string, bad reporter) {
 	for i, name := range r.Accounts {
 		if !isAccount(accounts, name) {
-			bad(fmt.Sprintf("accounts[%d]", i), "there is no account %q", name)
+			bad(fmt.Sprintf("accounts[%d]", i), "there is no account %q; accounts has %s", name, known(accounts))
 		}
 	}
 	if r.Account != "" && !isAccount(accounts, r.Account) {
-		bad("account", "there is no account %q", r.Account)
+		bad("account", "there is no account %q; accounts has %s", r.Account, known(accounts))
 	}
 	for i, name := range r.Listeners {
 		if !slices.Contains(listeners, name) {
 			bad(fmt.Sprintf("listeners[%d]", i), "there is no listener %q; listeners has %s", name, strings.Join(listeners, ", "))
 		}
 	}
+}
+
+// known lists the accounts there are, some of them if they are many.
+func known(accounts map[string]Account) string {
+	const most = 10
+	names := slices.Sorted(maps.Keys(accounts))
+	if len(names) > most {
+		names = append(names[:most], "...")
+	}
+	return strings.Join(names, ", ")
 }
 
 func isAccount(accounts map[string]Account, name string) bool {

@@ -35,6 +35,7 @@ type authServer struct {
 	address string
 	log     *logbook
 	cmd     *exec.Cmd
+	ended   chan struct{} // closed when it has
 	tokens  []string // all that were issued
 }
 
@@ -75,14 +76,24 @@ func (s *authServer) start(kid string) {
 	if err := s.cmd.Start(); err != nil {
 		s.t.Fatal(err)
 	}
-	await(s.t, "the authorization server to listen", func() bool { return listening(s.address) })
+	ended := make(chan struct{})
+	go func(cmd *exec.Cmd) { cmd.Wait(); close(ended) }(s.cmd)
+	s.ended = ended
+	await(s.t, "the authorization server to listen", func() bool {
+		select {
+		case <-ended:
+			s.t.Fatalf("the authorization server has ended:\n%s", s.log)
+		default:
+		}
+		return listening(s.address)
+	})
 }
 
 // stop ends the server; to be stopped already is well.
 func (s *authServer) stop() {
 	if s.cmd != nil {
 		s.cmd.Process.Kill()
-		s.cmd.Wait()
+		<-s.ended
 		s.cmd = nil
 	}
 }
