@@ -13,7 +13,7 @@ import (
 // A copier that knows nothing but TLS 1.0 and RSA keys sends through the listener
 // whose profile is for it, and through no other.
 func TestAnOldCopierSendsThroughItsProfile(t *testing.T) {
-	needs(t, "python3", "openssl")
+	needs(t, "python3", "openssl", "gnutls-cli")
 	sink := startSink(t)
 	legacy := freeAddress(t)
 	relay := prepareRelay(t, sink.address, sink.upstreams())
@@ -45,11 +45,23 @@ func TestAnOldCopierSendsThroughItsProfile(t *testing.T) {
 	}
 
 	for address, want := range map[string]bool{legacy: true, relay.address.submission: false} {
-		out, err := exec.Command("openssl", "s_client", "-starttls", "smtp", "-connect", address, "-CAfile", needKeys(t).ca, "-verify_return_error",
-			"-tls1_2", "-cipher", "AES128-GCM-SHA256:@SECLEVEL=0", "-brief").CombinedOutput()
-		if got := err == nil && strings.Contains(string(out), "Ciphersuite: AES128-GCM-SHA256"); got != want {
-			t.Errorf("openssl with RSA keys at %s: served is %v, want %v\n%s", address, got, want, out)
+		mustServe(t, want, "Ciphersuite: AES128-GCM-SHA256", "openssl", "s_client", "-starttls", "smtp", "-connect", address,
+			"-CAfile", needKeys(t).ca, "-verify_return_error", "-tls1_2", "-cipher", "AES128-GCM-SHA256:@SECLEVEL=0", "-brief")
+		_, port, err := net.SplitHostPort(address)
+		if err != nil {
+			t.Fatal(err)
 		}
+		mustServe(t, want, "(TLS1.0-X.509)-(RSA)-(AES-128-CBC)-(SHA1)", "gnutls-cli", "--starttls-proto=smtp", "--port="+port,
+			"--x509cafile="+needKeys(t).ca, "--priority=NORMAL:-VERS-ALL:+VERS-TLS1.0:-KX-ALL:+RSA:-CIPHER-ALL:+AES-128-CBC", "localhost")
+	}
+}
+
+// mustServe runs a program that sets up TLS, and says what it got if it does.
+func mustServe(t *testing.T, want bool, says, program string, args ...string) {
+	t.Helper()
+	out, err := exec.Command(program, args...).CombinedOutput()
+	if got := err == nil && strings.Contains(string(out), says); got != want {
+		t.Errorf("%s %s: served is %v, want %v: %v\n%s", program, strings.Join(args, " "), got, want, err, out)
 	}
 }
 
