@@ -62,3 +62,25 @@ func TestNothingIsReadOnceRepliesAreLost(t *testing.T) {
 		t.Errorf("another command is read: %v", err)
 	}
 }
+
+// A login that broke off is none: half a password is not held against anybody.
+func TestALineThatBreaksOffIsNotHeard(t *testing.T) {
+	p := open(t, fastKeys)
+	converse(t, p, false, "EHLO x\r\nAUTH PLAIN AHByaW50ZXIAY2FuYXJ5")
+	p.close(t)
+	if n := len(p.logins); n != 0 {
+		t.Errorf("there were %d logins", n)
+	}
+}
+
+func TestNoTLSBeginsWithinATransaction(t *testing.T) {
+	p := openFor(t, Listener{TLS: optionalTLS, Networks: home})
+	c := p.dial(t, "special")
+	c.expect("220")
+	c.ask("EHLO trusted", "250")
+	c.envelope()
+	c.ask("STARTTLS", "502")
+	c.ask("DATA", "354")
+	c.ask("Subject: hi\r\n\r\n.", "250 2.0.0 queued")
+	c.ask("STARTTLS", "220")
+}
