@@ -1,14 +1,13 @@
 package relay
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"time"
 
 	"postern/metrics"
@@ -16,6 +15,7 @@ import (
 	"postern/relay/message"
 	"postern/relay/queue"
 	"postern/relay/submission"
+	"postern/relay/upstream"
 	"postern/rewrite"
 )
 
@@ -23,17 +23,28 @@ import (
 type Submission struct {
 	// Account is who it has logged in as, User the person behind it, if any.
 	Account, User string
+	// Addresses are those a directory has of the person.
+	Addresses []message.Address
 	// Listener is the name of that it comes through; "" is the first one.
 	Listener string
 	Address  netip.Addr
 	From     message.Address
 	To       []message.Address
+	// SMTPUTF8 is set where the client asks for it, as it must for an address
+	// outside ASCII.
+	SMTPUTF8 bool
 	// Content is header and body. Lines may end in LF alone if all do, as they do
 	// in a file.
 	Content []byte
-	// Line tells where the configuration has a rule, 0 if nowhere.
-	Line func(rule string) int
+	// Offer is what every upstream is taken to offer; nil: everything.
+	Offer *Offer
+	// Lines tells where the configuration has each key, by its path, such as
+	// "rewrite[2]".
+	Lines map[string]int
 }
+
+// Offer is what an upstream carries.
+type Offer = upstream.Offer
 
 // Explanation tells what would become of a submission. Changes are in the words
 // of the history.
@@ -44,14 +55,16 @@ type Explanation struct {
 	At      string         `json:"refused_at,omitempty"`
 	From    string         `json:"from"`
 	To      []Destination  `json:"to"`
-	Changes []Change       `json:"changes,omitempty"`
-	Route   string         `json:"route,omitempty"`
+	// Changes are those until it is accepted or refused.
+	Changes []Change `json:"changes,omitempty"`
+	Route   string   `json:"route,omitempty"`
 	// Limits are those of the account: how many messages and recipients in which
 	// time.
 	Limits map[string]string `json:"limits,omitempty"`
 	// Upstreams are those of the route, in order of preference.
 	Upstreams []Through `json:"upstreams,omitempty"`
-	// Given is the header as it was handed in, Kept as it would be accepted.
+	// Given is the header as it was handed in, Kept as it would be accepted, or
+	// was judged when it is refused.
 	Given string `json:"header_given"`
 	Kept  string `json:"header_kept,omitempty"`
 }
@@ -82,8 +95,7 @@ type Through struct {
 }
 
 // Explain tells what a relay with that configuration would do with a submission,
-// by the same steps that a real one takes. Nothing is kept or sent. What
-// upstreams offer is not known, so each is taken to offer everything.
+// by the same steps that a real one takes. Nothing is kept or sent.
 func Explain(ctx context.Context, cfg *config.Config, sub Submission) (*Explanation, error) {
 	r := &Relay{log: slog.New(slog.DiscardHandler), metrics: metrics.New("", "")}
 	s, err := r.build(cfg, nil)
@@ -91,12 +103,15 @@ func Explain(ctx context.Context, cfg *config.Config, sub Submission) (*Explanat
 		return nil, err
 	}
 	defer s.upstreams.Close()
+	if sub.Offer != nil {
+		s.upstreams.Suppose(*sub.Offer)
+	}
 	m, err := s.submitted(sub)
 	if err != nil {
 		return nil, err
 	}
-	e := &explaining{stations: s, m: m, line: sub.Line, Explanation: Explanation{ID: m.ID, Given: string(m.Header.Bytes())}}
-	if err := e.take(sub); err != nil {
+	e := &explaining{stations: s, m: m, sub: sub, Explanation: Explanation{ID: m.ID, From: sub.From.String()}}
+	if err := e.take(); err != nil {
 		return nil, err
 	}
 	if e.Refused == nil {
@@ -105,33 +120,22 @@ func Explain(ctx context.Context, cfg *config.Config, sub Submission) (*Explanat
 	return &e.Explanation, nil
 }
 
-// submitted is the message as a session would hand it over.
+// submitted is the message as a session would have it at MAIL.
 func (s *stations) submitted(sub Submission) (*message.Message, error) {
-	content := sub.Content
-	if !bytes.Contains(content, []byte("\r\n")) {
-		content = bytes.ReplaceAll(content, []byte("\n"), []byte("\r\n"))
-	}
-	in := bufio.NewReader(bytes.NewReader(content))
-	header, err := message.ReadHeader(in)
-	if err != nil {
-		return nil, fmt.Errorf("the message: %w", err)
-	}
-	body, err := io.ReadAll(in)
-	if err != nil {
-		return nil, err
-	}
 	listener, err := s.listener(sub.Listener)
 	if err != nil {
 		return nil, err
 	}
+	beyondASCII := !sub.From.IsASCII() || slices.ContainsFunc(sub.To, func(a message.Address) bool { return !a.IsASCII() })
 	now := time.Now()
 	return &message.Message{
-		ID: message.NewID(now), Received: now, Header: header, Body: message.Bytes(body),
-		Envelope: message.Envelope{From: sub.From, SMTPUTF8: !header.IsASCII() || !sub.From.IsASCII()},
+		ID: message.NewID(now), Received: now,
+		Envelope: message.Envelope{From: sub.From, SMTPUTF8: sub.SMTPUTF8 || beyondASCII},
 		Client: message.Client{
-			Identity: message.Identity{Account: sub.Account, User: sub.User}, Address: netip.AddrPortFrom(sub.Address, 0),
-			Hello: "explain", Extended: true, Listener: listener.Name, TLSVersion: "TLS 1.3", TLSCipher: "TLS_AES_128_GCM_SHA256",
-			Mechanism: "PLAIN", Repair: s.submission(nil).Repairs(listener, sub.Address),
+			Identity: message.Identity{Account: sub.Account, User: sub.User, Addresses: sub.Addresses},
+			Address:  netip.AddrPortFrom(sub.Address, 0), Listener: listener.Name,
+			Hello: "explain", Extended: true, TLSVersion: "TLS 1.3", TLSCipher: "TLS_AES_128_GCM_SHA256", Mechanism: "PLAIN",
+			Repair: s.submission(nil).Repairs(listener, sub.Address),
 		},
 	}, nil
 }
@@ -149,28 +153,34 @@ func (s *stations) listener(name string) (submission.Listener, error) {
 type explaining struct {
 	Explanation
 	stations *stations
+	sub      Submission
 	m        *message.Message
-	line     func(rule string) int
-}
-
-// lines is each change with the line that asks for it.
-func (e *explaining) lines(changes []message.Change) []Change {
-	all := make([]Change, len(changes))
-	for i, c := range changes {
-		all[i] = Change{c, e.line(c.Rule)}
-	}
-	return all
 }
 
 // take goes through MAIL, RCPT and DATA as the gateway does. The error means
 // that none of them can be judged.
-func (e *explaining) take(sub Submission) error {
-	s, m := e.stations, e.m
-	if err := e.judged("MAIL", s.sender(m)); err != nil || e.Refused != nil {
-		return err
+func (e *explaining) take() error {
+	for _, step := range []struct {
+		at   string
+		take func() error
+	}{{"MAIL", e.mail}, {"RCPT", e.recipients}, {"DATA", e.data}} {
+		err := step.take()
+		e.From, e.Changes = e.m.From.String(), e.told(e.m.Changes, "")
+		if err := e.judged(step.at, err); err != nil || e.Refused != nil {
+			return err
+		}
 	}
-	for _, to := range sub.To {
-		r, changes, err := s.recipient(m, message.Recipient{Address: to})
+	e.Limits = e.stations.policy.Limits(e.m.Client.Account)
+	return nil
+}
+
+func (e *explaining) mail() error { return e.stations.sender(e.m) }
+
+// recipients takes those that may be. It is a refusal when none is left.
+func (e *explaining) recipients() error {
+	m := e.m
+	for _, to := range e.sub.To {
+		r, changes, err := e.stations.recipient(m, message.Recipient{Address: to})
 		d := Destination{Given: to.String()}
 		var reply *message.Reply
 		switch {
@@ -185,17 +195,27 @@ func (e *explaining) take(sub Submission) error {
 		e.To = append(e.To, d)
 	}
 	if len(m.To) == 0 {
-		e.At, e.Refused = "RCPT", message.Refuse(554, "5.5.1", "no recipient is left")
-		return nil
+		return message.Refuse(503, "5.5.1", "no recipient was accepted")
 	}
-	lane, err := s.complete(m, m.Received)
-	if err := e.judged("DATA", err); err != nil || e.Refused != nil {
+	return nil
+}
+
+// data reads the message and has it completed and judged.
+func (e *explaining) data() error {
+	m, content := e.m, e.sub.Content
+	if !bytes.Contains(content, []byte("\r\n")) {
+		content = bytes.ReplaceAll(content, []byte("\n"), []byte("\r\n"))
+	}
+	body := new(bytes.Buffer)
+	header, changes, err := submission.Read(bytes.NewReader(content), m.Client.Repair, e.stations.policy.MaxSize(m.Client.Account), body)
+	m.Header, m.Body, m.Changes = header, message.Bytes(body.Bytes()), append(m.Changes, changes...)
+	e.Given = string(header.Bytes())
+	if err != nil {
 		return err
 	}
-	e.Route, e.From, e.Kept = lane, m.From.String(), string(m.Header.Bytes())
-	e.Changes = e.lines(m.Changes)
-	e.Limits = s.policy.Limits(m.Client.Account)
-	return nil
+	e.Route, err = e.stations.complete(m, m.Received)
+	e.Kept = string(m.Header.Bytes())
+	return err
 }
 
 // judged notes a refusal; other errors pass.
@@ -212,9 +232,9 @@ func (e *explaining) judged(at string, err error) error {
 func (e *explaining) send(ctx context.Context) {
 	for _, u := range e.stations.upstreams.Offers(e.Route) {
 		t := Through{Upstream: u.Upstream}
-		letter, made, err := e.stations.letter(ctx, e.m, u.Upstream, u.Offer, queue.Made{})
+		letter, made, err := e.letter(ctx, u)
 		if err == nil {
-			t.From, t.Header, t.Changes = letter.From.String(), string(letter.Header.Bytes()), e.lines(made.Changes)
+			t.From, t.Header, t.Changes = letter.From.String(), string(letter.Header.Bytes()), e.told(made.Changes, u.Upstream)
 			for _, r := range letter.To {
 				t.To = append(t.To, r.Address.String())
 			}
@@ -223,4 +243,16 @@ func (e *explaining) send(ctx context.Context) {
 		}
 		e.Upstreams = append(e.Upstreams, t)
 	}
+}
+
+// letter is what an upstream would be given, as far as it can carry it.
+func (e *explaining) letter(ctx context.Context, u upstream.Known) (*message.Message, queue.Made, error) {
+	letter, made, err := e.stations.letter(ctx, e.m, u.Upstream, u.Offer, queue.Made{})
+	if err != nil {
+		return nil, made, err
+	}
+	if reply := u.Offer.Refuse(upstream.LoadOf(letter)); reply != nil {
+		return nil, made, reply
+	}
+	return letter, made, nil
 }

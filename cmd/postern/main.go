@@ -74,6 +74,8 @@ func run(args []string, std streams) (code int) {
 	switch {
 	case err == nil:
 		return 0
+	case errors.As(err, new(silent)):
+		return 1
 	case errors.As(err, &usage):
 		fmt.Fprintf(std.err, "postern: %v\n", err)
 		return 2
@@ -85,6 +87,9 @@ func run(args []string, std streams) (code int) {
 
 // usageError is a command line that cannot be followed.
 type usageError struct{ error }
+
+// silent is an answer of no that has been printed already.
+type silent struct{ error }
 
 type versionCmd struct{}
 

@@ -41,13 +41,10 @@ func (s *session) Data(r io.Reader) error {
 	}
 	s.guard.beginTransfer()
 	defer s.guard.endTransfer()
-	var repaired *repairer
-	if t.Client.Repair.LineEnds {
-		repaired = &repairer{r: r, dots: !chunked}
-		r = repaired
-	}
 	in := newLines(r, t.limit)
-	in.repaired = repaired
+	if t.Client.Repair.LineEnds {
+		in.repair(!chunked)
+	}
 	err := s.take(t, in, chunked)
 	if err != nil && in.lost == nil {
 		in.lost = drain(in.r)
@@ -111,9 +108,7 @@ func (s *session) take(t *transaction, in *lines, chunked bool) (err error) {
 		in.lost = io.ErrUnexpectedEOF
 		return in.lost
 	}
-	if n := in.repairs(); n > 0 {
-		t.Changes = append(t.Changes, message.Change{Rule: RepairLineEndings, Field: "body", Before: fmt.Sprint(n, " lines ended in CR or LF alone")})
-	}
+	t.Changes = append(t.Changes, in.changes()...)
 	s.server.observe("data", began)
 	if t.Body, err = spool.Body(); err != nil {
 		return fmt.Errorf("spool: %w", err)
@@ -123,6 +118,18 @@ func (s *session) take(t *transaction, in *lines, chunked bool) (err error) {
 	s.server.observe("accept", began)
 	accepted = err == nil
 	return err
+}
+
+// Read reads a message as BDAT brings it from a client that has such repairs: its
+// header, and what was changed. The body goes to w. With more than limit octets,
+// if there is a limit, it is refused. What is wrong with it is a *message.Reply.
+func Read(r io.Reader, repairs message.Repairs, limit int64, w io.Writer) (message.Header, []message.Change, error) {
+	in := newLines(r, limit)
+	if repairs.LineEnds {
+		in.repair(false)
+	}
+	header, err := receive(in, w)
+	return header, in.changes(), err
 }
 
 // receive reads header and body. BDAT allows a last line without CRLF; it gets

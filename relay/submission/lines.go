@@ -1,6 +1,7 @@
 package submission
 
 import (
+	"fmt"
 	"io"
 
 	"postern/relay/message"
@@ -75,12 +76,18 @@ func (l *lines) refuse(what string) error {
 	return message.Refuse(550, "5.6.0", "line %d of the message holds %s; lines must end in CR LF and hold no NUL (RFC 5321, section 2.3.8)", l.line+1, what)
 }
 
-// repairs is how many line ends were repaired.
-func (l *lines) repairs() int {
-	if l.repaired == nil {
-		return 0
+// repair has line ends repaired from here on; dots is set for what came by DATA.
+func (l *lines) repair(dots bool) {
+	l.repaired = &repairer{r: l.r, dots: dots}
+	l.r = l.repaired
+}
+
+// changes is what was repaired, for the history.
+func (l *lines) changes() []message.Change {
+	if l.repaired == nil || l.repaired.count == 0 {
+		return nil
 	}
-	return l.repaired.count
+	return []message.Change{{Rule: RepairLineEndings, Field: "body", Before: fmt.Sprint(l.repaired.count, " lines ended in CR or LF alone")}}
 }
 
 // unfinished tells whether the message does not end in CRLF, which BDAT allows.

@@ -186,12 +186,16 @@ func (p Profile) isFor(l Listener, client netip.Addr) bool {
 	return (named || l.Profile == "" && len(p.Networks) > 0) && (len(p.Networks) == 0 || p.Networks.Contain(client))
 }
 
+// ProfileFor is the place of the profile of a client that comes through l, -1 if
+// there is none.
+func (c Config) ProfileFor(l Listener, client netip.Addr) int {
+	return slices.IndexFunc(c.Profiles, func(p Profile) bool { return p.isFor(l, client) })
+}
+
 // Repairs is what is mended in the messages of a client that comes through l.
 func (c Config) Repairs(l Listener, client netip.Addr) message.Repairs {
-	for _, p := range c.Profiles {
-		if p.isFor(l, client) {
-			return p.repairs()
-		}
+	if i := c.ProfileFor(l, client); i >= 0 {
+		return c.Profiles[i].repairs()
 	}
 	return message.Repairs{}
 }

@@ -117,6 +117,16 @@ func (s *Set) Offers(lane string) []Known {
 	return all
 }
 
+// Suppose has every server of the Set be known to offer that much, as if it had
+// just been heard.
+func (s *Set) Suppose(o Offer) {
+	for _, u := range s.upstreams {
+		if h, ok := u.transport.(*smarthost); ok {
+			h.heard.set(o)
+		}
+	}
+}
+
 // Known is the last offer of an upstream.
 type Known struct {
 	Upstream string
