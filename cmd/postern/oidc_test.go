@@ -36,7 +36,7 @@ type authServer struct {
 	log     *logbook
 	cmd     *exec.Cmd
 	ended   chan struct{} // closed when it has
-	tokens  []string // all that were issued
+	tokens  []string      // all that were issued
 }
 
 // startAuthServer runs one that signs with a key called kid.
