@@ -79,7 +79,7 @@ func readExample(t *testing.T, archive *txtar.Archive) *example {
 	t.Helper()
 	c := &example{client: netip.MustParseAddrPort("192.0.2.7:4711"), offer: upstream.Offer{EightBit: true, UTF8: true}, listener: "submission"}
 	c.identity.Account = "printer"
-	senders, account := `["*"]`, ""
+	senders, null, account := `["*"]`, "true", ""
 	parts := map[string]string{}
 	for _, f := range archive.Files {
 		parts[f.Name] = string(f.Data)
@@ -119,6 +119,8 @@ func readExample(t *testing.T, archive *txtar.Archive) *example {
 			senders = strings.ReplaceAll(senders, `\"`, `"`)
 		case "default_from":
 			account += fmt.Sprintf(", default_from: %q", value)
+		case "null_sender":
+			null = value
 		case "own_addresses":
 			account += ", own_addresses: " + value
 		case "remove":
@@ -142,7 +144,7 @@ func readExample(t *testing.T, archive *txtar.Archive) *example {
 	}
 	beyondASCII := func(a message.Address) bool { return !a.IsASCII() }
 	c.smtputf8 = c.smtputf8 || beyondASCII(c.from) || slices.ContainsFunc(c.to, beyondASCII)
-	c.account = fmt.Sprintf("{name: %s, password_hash: %q, null_sender: true, senders: %s%s}", c.identity.Account, paperHash, senders, account)
+	c.account = fmt.Sprintf("{name: %s, password_hash: %q, null_sender: %s, senders: %s%s}", c.identity.Account, paperHash, null, senders, account)
 	c.rewrite, c.upstream = parts["rewrite"], indented(parts["upstream"], "    ")
 	c.headers += indented(parts["headers"], "  ")
 	c.content = strings.ReplaceAll(parts["in.eml"], "\n", "\r\n")

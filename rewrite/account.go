@@ -17,8 +17,10 @@ type Account struct {
 	// OwnAddresses is what policy says of the account: its people send as the
 	// addresses a directory gives them.
 	OwnAddresses bool `yaml:"-"`
-	// Senders is whom the account may send as, as policy says.
-	Senders message.Patterns `yaml:"-"`
+	// Senders is whom the account may send as, and NullSender whether as <>, as
+	// policy says.
+	Senders    message.Patterns `yaml:"-"`
+	NullSender bool             `yaml:"-"`
 }
 
 // Check reports a default_from that is not one mailbox.
@@ -33,16 +35,20 @@ type account struct {
 	from    string // default_from as a From value, or ""
 	address message.Address
 	senders message.Patterns
+	null    bool
 	own     bool
 }
 
 func (a Account) compile() (account, error) {
 	from, address, err := mailbox(a.DefaultFrom)
-	return account{from, address, a.Senders, a.OwnAddresses}, err
+	return account{from, address, a.Senders, a.NullSender, a.OwnAddresses}, err
 }
 
 // mayBe tells whether c, who logged in to the account, may send as address.
 func (a account) mayBe(c message.Client, address message.Address) bool {
+	if address.IsNull() {
+		return a.null
+	}
 	return a.senders.Match(address) || a.own && slices.ContainsFunc(c.Addresses, address.EqualFold)
 }
 

@@ -14,7 +14,7 @@ const (
 
 // Sender is the envelope sender that mail of c leaves under instead of from: by
 // the address rules in their order, then by the first from rule if the account
-// may not use it. The null sender stays. The error is a *message.Reply.
+// may not use it. No address rule changes the null sender. The error is a *message.Reply.
 func (r *Rewrite) Sender(c message.Client, from message.Address) (message.Address, []message.Change, error) {
 	var changes ledger
 	to, err := r.rules.forClient(c, inEnvelope).pass(inEnvelope, from, func(r *rule, before, after message.Address) {
@@ -24,7 +24,7 @@ func (r *Rewrite) Sender(c message.Client, from message.Address) (message.Addres
 		return from, nil, err
 	}
 	account := r.accounts[c.Account]
-	if f := r.rules.guiseFor(c); f != nil && f.guise.when != off && !to.IsNull() && !account.mayBe(c, to) {
+	if f := r.rules.guiseFor(c); f != nil && f.guise.when != off && !account.mayBe(c, to) {
 		if _, a := f.guise.of(account, c); !a.IsNull() {
 			changes.note(f.name, envelopeSender, to.String(), a.String())
 			to = a

@@ -117,6 +117,8 @@ func newSubmission(t *testing.T, golden *txtar.Archive) *submission {
 			own.Senders, err = message.ParsePatterns(strings.Fields(value)...)
 		case "default_from":
 			own.DefaultFrom = value
+		case "null_sender":
+			own.NullSender = value == "true"
 		case "own_addresses":
 			own.OwnAddresses = value == "true"
 		case "addresses":

@@ -66,7 +66,7 @@ type Account struct {
 func (c *Config) Rewriting() map[string]rewrite.Account {
 	accounts := map[string]rewrite.Account{}
 	for _, a := range c.Accounts {
-		a.Rewrite.Senders, a.Rewrite.OwnAddresses = a.Policy.Senders, a.Policy.OwnAddresses
+		a.Rewrite.Senders, a.Rewrite.NullSender, a.Rewrite.OwnAddresses = a.Policy.Senders, a.Policy.NullSender, a.Policy.OwnAddresses
 		accounts[a.Auth.Name] = a.Rewrite
 	}
 	return accounts
