@@ -123,8 +123,9 @@ func TestWhatIsCounted(t *testing.T) {
 
 func TestAnIdleConnectionGivesWayToANewOneOfItsClient(t *testing.T) {
 	p := open(t, func(p *post) { p.connections.limits = limits{total: 100, perClient: 2} })
-	first, second := p.dial(t, "submission"), p.dial(t, "submission")
-	first.expect("220")
+	first := p.dial(t, "submission")
+	first.expect("220") // so that it is the older one
+	second := p.dial(t, "submission")
 	second.expect("220")
 	third := p.dial(t, "submission")
 	third.expect("220")
