@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/text/unicode/norm"
 
+	"postern/relay/message"
 	"postern/relay/setting"
 )
 
@@ -91,17 +92,6 @@ func (b *Bans) Configure(rules Ban, spared setting.Networks) {
 	b.rules, b.spared = rules, spared
 }
 
-// Client is what counts as one client.
-func Client(a netip.Addr) netip.Prefix {
-	a = a.Unmap().WithZone("")
-	bits := a.BitLen()
-	if a.Is6() {
-		bits = 64
-	}
-	p, _ := a.Prefix(bits) // no error: the bits fit
-	return p
-}
-
 // Login is who a client said it is.
 type Login struct {
 	// Name is as it was given; empty if the mechanism does without.
@@ -115,7 +105,7 @@ type Login struct {
 func (b *Bans) Ban(a netip.Addr, l Login, now time.Time) time.Time {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	s := b.clients[Client(a)]
+	s := b.clients[message.OneClient(a)]
 	if s == nil {
 		return time.Time{}
 	}
@@ -131,7 +121,7 @@ func (b *Bans) Ban(a netip.Addr, l Login, now time.Time) time.Time {
 func (b *Bans) Address(a netip.Addr, now time.Time) time.Time {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if s := b.clients[Client(a)]; s != nil {
+	if s := b.clients[message.OneClient(a)]; s != nil {
 		return b.ends(b.whole(s), now)
 	}
 	return time.Time{}
@@ -154,7 +144,7 @@ func (b *Bans) Failed(a netip.Addr, l Login, now time.Time) (v Verdict) {
 	defer b.mu.Unlock()
 	at := now.Sub(b.epoch)
 	b.forget(at)
-	s := b.suspect(Client(a), at)
+	s := b.suspect(message.OneClient(a), at)
 	g := b.guess(s, l, at)
 	g.failures.add(1, at, b.rules.Within.Std())
 	v.Failures = g.failures.count(at, b.rules.Within.Std())
@@ -195,7 +185,7 @@ func delay(failures int) time.Duration {
 func (b *Bans) Succeeded(a netip.Addr, l Login) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if s := b.clients[Client(a)]; s != nil {
+	if s := b.clients[message.OneClient(a)]; s != nil {
 		name := b.hash(l.Name)
 		b.drop(s, func(g *guess) bool { return g.name == name })
 		b.file(s, s.last)

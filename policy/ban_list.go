@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"postern/relay/message"
 )
 
 // Banned is a ban as it is shown.
@@ -47,7 +49,7 @@ func (b *Bans) List(now time.Time) []Banned {
 func (b *Bans) Lift(a netip.Addr, name string, now time.Time) (lifted int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	s, at := b.clients[Client(a)], now.Sub(b.epoch)
+	s, at := b.clients[message.OneClient(a)], now.Sub(b.epoch)
 	if s == nil {
 		return 0
 	}

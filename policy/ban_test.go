@@ -9,6 +9,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"postern/relay/message"
 	"postern/relay/setting"
 )
 
@@ -186,7 +187,7 @@ func TestAnAddressOfOursIsNeverBannedAsAWhole(t *testing.T) {
 	if !c.shut(office, "boss") {
 		t.Error("a name that fails there is not")
 	}
-	if n := len(c.clients[Client(office)].names); n > maxNamesEach {
+	if n := len(c.clients[message.OneClient(office)].names); n > maxNamesEach {
 		t.Errorf("%d names are remembered", n)
 	}
 }

@@ -13,7 +13,7 @@ import (
 // login is the way of every login that one question decides: who is banned is
 // told so before anything is looked at, and who was wrong waits for the answer.
 func (r *Relay) login(ctx context.Context, c message.Client, name string, prove func() (message.Identity, error)) (message.Identity, error) {
-	done, err := r.turns.take(ctx, policy.Client(c.Address.Addr()))
+	done, err := r.turns.take(ctx, message.OneClient(c.Address.Addr()))
 	if err != nil {
 		return message.Identity{}, err
 	}
@@ -74,7 +74,7 @@ func (r *Relay) failed(ctx context.Context, c message.Client, name string, why e
 		r.metrics.PolicyBans.WithLabelValues("address").Inc()
 		r.log.Warn("address banned", "client", client.String(), "until", v.Address.UTC().Format(time.RFC3339))
 	}
-	r.turns.wait(ctx, policy.Client(client), v.Delay)
+	r.turns.wait(ctx, message.OneClient(client), v.Delay)
 	return why
 }
 

@@ -3,6 +3,8 @@ package submission
 import (
 	"net/netip"
 	"sync"
+
+	"postern/relay/message"
 )
 
 // limits bound how many clients are connected at once. They keep a flood from
@@ -51,7 +53,7 @@ func (c *connections) allow(perClient int) {
 func (c *connections) enter(g *guard) (refusal string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	client := clientNetwork(g.remote.Addr())
+	client := message.OneClient(g.remote.Addr())
 	switch {
 	case c.draining:
 		return "421 4.3.2 the service is shutting down, please try again later"
@@ -90,7 +92,7 @@ func (c *connections) arrive() {
 func (c *connections) makeRoom(client netip.Prefix) bool {
 	var oldest *guard
 	for g, counts := range c.open {
-		if counts && clientNetwork(g.remote.Addr()) == client && !g.isBusy() && (oldest == nil || g.since.Before(oldest.since)) {
+		if counts && message.OneClient(g.remote.Addr()) == client && !g.isBusy() && (oldest == nil || g.since.Before(oldest.since)) {
 			oldest = g
 		}
 	}
@@ -118,7 +120,7 @@ func (c *connections) leave(g *guard) {
 
 // uncount takes g from the number of its client.
 func (c *connections) uncount(g *guard) {
-	client := clientNetwork(g.remote.Addr())
+	client := message.OneClient(g.remote.Addr())
 	if c.clients[client]--; c.clients[client] == 0 {
 		delete(c.clients, client)
 	}
@@ -147,18 +149,4 @@ func (c *connections) cut() {
 	for g := range c.open {
 		g.abort()
 	}
-}
-
-// clientNetwork is what counts as one client: an IPv4 address, or the IPv6 /64
-// of which a host may use any address.
-func clientNetwork(a netip.Addr) netip.Prefix {
-	bits := 32
-	if a.Is6() {
-		bits = 64
-	}
-	p, err := a.Prefix(bits)
-	if err != nil {
-		return netip.Prefix{} // not an IP connection; all of them count as one client
-	}
-	return p
 }
