@@ -29,6 +29,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -45,6 +46,16 @@ var stage struct {
 }
 
 func TestMain(m *testing.M) {
+	if os.Getenv(stormEnv) != "" {
+		accounts, _ := strconv.Atoi(os.Args[3])
+		again, err := logInAtOnce(os.Args[1], os.Args[2], accounts)
+		if err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+		fmt.Println(again)
+		return
+	}
 	code, err := runOnStage(m)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "end-to-end tests:", err)
