@@ -7,7 +7,7 @@ import (
 
 	"postern/policy"
 	"postern/relay/message"
-	"postern/relay/upstream"
+	"postern/relay/upstream/transport"
 	"postern/rewrite"
 )
 
@@ -26,7 +26,7 @@ func (s *stations) sender(m *message.Message) error {
 	if err := s.policy.Sender(m.Client, m.From); err != nil {
 		return err
 	}
-	if _, err := s.lane(m, upstream.Load{Size: m.DeclaredSize, UTF8: m.From.NeedsUTF8()}); err != nil {
+	if _, err := s.lane(m, transport.Load{Size: m.DeclaredSize, UTF8: m.From.NeedsUTF8()}); err != nil {
 		return err
 	}
 	m.Changes = rewrite.Add(m.Changes, changes...)
@@ -43,7 +43,7 @@ func (s *stations) recipient(m *message.Message, r message.Recipient) (message.R
 	if err := s.policy.Recipient(m.Client, len(m.To), r.Address); err != nil {
 		return r, nil, err
 	}
-	_, err = s.lane(m, upstream.Load{UTF8: r.Address.NeedsUTF8()})
+	_, err = s.lane(m, transport.Load{UTF8: r.Address.NeedsUTF8()})
 	return r, changes, err
 }
 
@@ -60,7 +60,7 @@ func (s *stations) complete(m *message.Message, now time.Time) (lane string, err
 	if err := cmp.Or(s.policy.Envelope(m), s.policy.Message(m)); err != nil {
 		return "", err
 	}
-	if lane, err = s.lane(m, upstream.Load{}); err != nil {
+	if lane, err = s.lane(m, transport.Load{}); err != nil {
 		return "", err
 	}
 	if reply := s.carried(m, lane); reply != nil {
@@ -71,7 +71,7 @@ func (s *stations) complete(m *message.Message, now time.Time) (lane string, err
 
 // lane is where m waits for its turn, or the refusal of mail that no route takes
 // or no upstream of the route can carry: better told now than bounced later.
-func (s *stations) lane(m *message.Message, load upstream.Load) (string, error) {
+func (s *stations) lane(m *message.Message, load transport.Load) (string, error) {
 	lane, ok := s.upstreams.Lane(m.Client.Account, m.From)
 	if !ok {
 		return "", &policy.Refusal{Rule: "route", Reply: message.Refuse(550, "5.7.1",

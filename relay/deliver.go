@@ -10,6 +10,7 @@ import (
 	"postern/relay/message"
 	"postern/relay/queue"
 	"postern/relay/upstream"
+	"postern/relay/upstream/transport"
 )
 
 // deliver makes one attempt: the upstream is sent the message as it wants it,
@@ -18,7 +19,7 @@ import (
 func (r *Relay) deliver(s *stations, slot *upstream.Slot, c *queue.Claim) {
 	defer slot.Release()
 	results, err := r.send(s, slot, c)
-	if not := (misfit{}); errors.As(err, new(*upstream.Unfit)) || errors.As(err, &not) && not.other {
+	if not := (misfit{}); errors.As(err, new(*transport.Unfit)) || errors.As(err, &not) && not.other {
 		results, err = r.passOn(s, c, err)
 	}
 	if err != nil && r.elsewhere(s, c, err) {
@@ -39,7 +40,7 @@ func (r *Relay) deliver(s *stations, slot *upstream.Slot, c *queue.Claim) {
 // send makes of the message what the upstream is to get, once it is known what
 // it offers, and sends that. What was made of it is noted in the claim.
 func (r *Relay) send(s *stations, slot *upstream.Slot, c *queue.Claim) ([]message.Result, error) {
-	return slot.Send(r.cut, c.Message, func(o upstream.Offer) (*message.Message, error) {
+	return slot.Send(r.cut, c.Message, func(o transport.Offer) (*message.Message, error) {
 		m, made, err := s.letter(r.cut, c.Message, slot.Upstream(), o, c.Made)
 		if err == nil {
 			c.Made = made
@@ -75,10 +76,10 @@ func (r *Relay) passOn(s *stations, c *queue.Claim, unfit error) ([]message.Resu
 // put off: its upstream could not be reached and another one of its lane that can carry it is up,
 // or we are stopping and it was never really tried.
 func (r *Relay) elsewhere(s *stations, c *queue.Claim, why error) bool {
-	if errors.Is(why, upstream.ErrStopping) || r.cut.Err() != nil {
+	if errors.Is(why, transport.ErrStopping) || r.cut.Err() != nil {
 		return true
 	}
-	return errors.As(why, new(*upstream.Unreachable)) && s.upstreams.Available(c.Lane, s.fits(c.Message))
+	return errors.As(why, new(*transport.Unreachable)) && s.upstreams.Available(c.Lane, s.fits(c.Message))
 }
 
 // giveBack returns a claim unchanged. Nothing of it was sent.

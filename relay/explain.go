@@ -16,6 +16,7 @@ import (
 	"postern/relay/queue"
 	"postern/relay/submission"
 	"postern/relay/upstream"
+	"postern/relay/upstream/transport"
 	"postern/rewrite"
 )
 
@@ -44,7 +45,7 @@ type Submission struct {
 }
 
 // Offer is what an upstream carries.
-type Offer = upstream.Offer
+type Offer = transport.Offer
 
 // Explanation tells what would become of a submission. Changes are in the words
 // of the history.
@@ -251,7 +252,7 @@ func (e *explaining) letter(ctx context.Context, u upstream.Known) (*message.Mes
 	if err != nil {
 		return nil, made, err
 	}
-	if reply := u.Offer.Refuse(upstream.LoadOf(letter)); reply != nil {
+	if reply := u.Offer.Refuse(transport.LoadOf(letter)); reply != nil {
 		return nil, made, reply
 	}
 	return letter, made, nil

@@ -25,7 +25,7 @@ import (
 	"postern/relay/config"
 	"postern/relay/message"
 	"postern/relay/queue"
-	"postern/relay/upstream"
+	"postern/relay/upstream/transport"
 )
 
 // What Explain tells and what a running relay then does are the same, for every
@@ -71,13 +71,13 @@ type example struct {
 	from                                         message.Address
 	to                                           []message.Address
 	content                                      string
-	offer                                        upstream.Offer
+	offer                                        transport.Offer
 }
 
 // readExample reads both kinds of file, as rewrite's own tests describe them.
 func readExample(t *testing.T, archive *txtar.Archive) *example {
 	t.Helper()
-	c := &example{client: netip.MustParseAddrPort("192.0.2.7:4711"), offer: upstream.Offer{EightBit: true, UTF8: true}, listener: "submission"}
+	c := &example{client: netip.MustParseAddrPort("192.0.2.7:4711"), offer: transport.Offer{EightBit: true, UTF8: true}, listener: "submission"}
 	c.identity.Account = "printer"
 	senders, null, account := `["*"]`, "true", ""
 	parts := map[string]string{}
@@ -134,7 +134,7 @@ func readExample(t *testing.T, archive *txtar.Archive) *example {
 				c.profile += ", " + name + ": repair"
 			}
 		case "offer":
-			c.offer = upstream.Offer{EightBit: strings.Contains(value, "8BITMIME"), UTF8: strings.Contains(value, "SMTPUTF8")}
+			c.offer = transport.Offer{EightBit: strings.Contains(value, "8BITMIME"), UTF8: strings.Contains(value, "SMTPUTF8")}
 		default:
 			t.Fatalf("config has the unknown key %q", key)
 		}
@@ -418,7 +418,7 @@ type sent struct {
 	to           []string
 }
 
-func newHost(t *testing.T, o upstream.Offer) *host {
+func newHost(t *testing.T, o transport.Offer) *host {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -442,7 +442,7 @@ func newHost(t *testing.T, o upstream.Offer) *host {
 	return h
 }
 
-func (h *host) serve(conn net.Conn, o upstream.Offer) {
+func (h *host) serve(conn net.Conn, o transport.Offer) {
 	defer conn.Close()
 	in := textproto.NewReader(bufio.NewReader(conn))
 	say := func(line string) { fmt.Fprintf(conn, "%s\r\n", line) }

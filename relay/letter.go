@@ -13,7 +13,7 @@ import (
 	"postern/relay/dkim"
 	"postern/relay/message"
 	"postern/relay/queue"
-	"postern/relay/upstream"
+	"postern/relay/upstream/transport"
 	"postern/rewrite"
 )
 
@@ -38,7 +38,7 @@ func (m misfit) Unwrap() error { return m.Reply }
 
 // dress is m as the upstream of that name is to get it, unsigned. Errors are a
 // misfit, or mean that the message cannot be read.
-func (s *stations) dress(m *message.Message, name string, o upstream.Offer) (*message.Message, []message.Change, error) {
+func (s *stations) dress(m *message.Message, name string, o transport.Offer) (*message.Message, []message.Change, error) {
 	dressed, changes, err := s.outfits[name].dressing.Dress(m, rewrite.Offer{EightBit: o.EightBit, UTF8: o.UTF8})
 	var reply *message.Reply
 	if errors.As(err, &reply) {
@@ -49,7 +49,7 @@ func (s *stations) dress(m *message.Message, name string, o upstream.Offer) (*me
 
 // unfit is why the upstream of that name cannot take m, as far as is known; its
 // Reply is nil when it can.
-func (s *stations) unfit(m *message.Message, name string, o upstream.Offer) misfit {
+func (s *stations) unfit(m *message.Message, name string, o transport.Offer) misfit {
 	dressed, _, err := s.dress(m, name, o)
 	var not misfit
 	switch {
@@ -58,12 +58,12 @@ func (s *stations) unfit(m *message.Message, name string, o upstream.Offer) misf
 	case err != nil:
 		return misfit{} // it says nothing of the upstream
 	}
-	return misfit{cmp.Or(o.Refuse(upstream.LoadOf(dressed)), s.dkim.Unprovable(dressed.Header, s.outfits[name].signing)), true}
+	return misfit{cmp.Or(o.Refuse(transport.LoadOf(dressed)), s.dkim.Unprovable(dressed.Header, s.outfits[name].signing)), true}
 }
 
 // fits is unfit as a choice among upstreams.
-func (s *stations) fits(m *message.Message) func(name string, o upstream.Offer) bool {
-	return func(name string, o upstream.Offer) bool { return s.unfit(m, name, o).Reply == nil }
+func (s *stations) fits(m *message.Message) func(name string, o transport.Offer) bool {
+	return func(name string, o transport.Offer) bool { return s.unfit(m, name, o).Reply == nil }
 }
 
 // carried is nil when an upstream of the lane can take m and none before it
@@ -85,7 +85,7 @@ func (s *stations) carried(m *message.Message, lane string) *message.Reply {
 // letter is m as the upstream of that name gets it, and what was made of it:
 // dressed, then signed. Signatures of an attempt before are used again if they
 // are of the same.
-func (s *stations) letter(ctx context.Context, m *message.Message, name string, o upstream.Offer, before queue.Made) (*message.Message, queue.Made, error) {
+func (s *stations) letter(ctx context.Context, m *message.Message, name string, o transport.Offer, before queue.Made) (*message.Message, queue.Made, error) {
 	dressed, changes, err := s.dress(m, name, o)
 	if err != nil || len(s.config.DKIM) == 0 {
 		return dressed, queue.Made{Changes: changes}, err

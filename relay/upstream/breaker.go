@@ -1,6 +1,10 @@
 package upstream
 
-import "time"
+import (
+	"time"
+
+	"postern/relay/upstream/transport"
+)
 
 // Pauses after failures. A refused login is not tried soon again: repeats lock
 // accounts.
@@ -14,9 +18,9 @@ const (
 // breaker remembers whether an upstream can be reached. It holds no lock and
 // no clock.
 type breaker struct {
-	fault    *Unreachable // nil while up
-	failures int          // of one try after the other, all with the same kind of pause
-	until    time.Time    // the pause
+	fault    *transport.Unreachable // nil while up
+	failures int                    // of one try after the other, all with the same kind of pause
+	until    time.Time              // the pause
 	probing  bool
 }
 
@@ -34,12 +38,12 @@ func (b *breaker) succeed(probe bool) bool {
 
 // fail tells whether it brought the upstream down, or down for another reason.
 // Of many tries that fail together only the first counts.
-func (b *breaker) fail(now time.Time, probe bool, fault *Unreachable) bool {
+func (b *breaker) fail(now time.Time, probe bool, fault *transport.Unreachable) bool {
 	if b.down() && !probe {
 		return false
 	}
 	changed := !b.down() || b.fault.Phase != fault.Phase
-	if b.down() && b.fault.loginRefused() != fault.loginRefused() {
+	if b.down() && b.fault.LoginRefused() != fault.LoginRefused() {
 		b.failures = 0
 	}
 	b.failures++
@@ -52,9 +56,9 @@ func (b *breaker) fail(now time.Time, probe bool, fault *Unreachable) bool {
 func (b *breaker) endPause() { b.failures, b.until = 0, time.Time{} }
 
 // pause is how long an upstream is left alone after that many failures.
-func pause(failures int, fault *Unreachable) time.Duration {
+func pause(failures int, fault *transport.Unreachable) time.Duration {
 	first, longest := firstPause, longestPause
-	if fault.loginRefused() {
+	if fault.LoginRefused() {
 		first, longest = firstAuthPause, longestAuthWait
 	}
 	for d := first; ; d *= 2 {

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 
 	"postern/relay/message"
+	"postern/relay/upstream/transport"
 )
 
 // captureDir is the directory in the data directory, and how replies name it.
@@ -21,31 +22,31 @@ type capture struct{ dir string }
 
 func newCapture(dataDir string) *capture { return &capture{dir: filepath.Join(dataDir, captureDir)} }
 
-// send writes m to a file of its own. What cannot be written is deferred.
-func (c *capture) send(ctx context.Context, l letter) ([]message.Result, error) {
+// Send implements transport.Transport: it writes m to a file of its own. What cannot be written is deferred.
+func (c *capture) Send(ctx context.Context, l transport.Letter) ([]transport.Result, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, context.Cause(ctx)
 	}
-	m, err := l.prepare(anything)
+	m, err := l.Prepare(transport.Anything)
 	if err != nil {
-		return nil, unprepared{err}
+		return nil, transport.Unprepared{Err: err}
 	}
-	results := make([]message.Result, len(m.To))
+	results := make([]transport.Result, len(m.To))
 	name, err := c.keep(m)
 	for i := range results {
 		if err != nil {
-			results[i] = own(message.Deferred, "4.3.0", fmt.Sprintf("the message cannot be captured: %v", err))
+			results[i] = transport.Own(message.Deferred, "4.3.0", "the message cannot be captured: %v", err)
 		} else {
-			results[i] = message.Result{Outcome: message.Delivered,
-				Reply: message.Reply{Code: 250, Enhanced: "2.0.0", Text: "captured as " + captureDir + "/" + name}}
+			results[i] = transport.Result{Result: message.Result{Outcome: message.Delivered,
+				Reply: message.Reply{Code: 250, Enhanced: "2.0.0", Text: "captured as " + captureDir + "/" + name}}}
 		}
 	}
 	return results, nil
 }
 
-func (c *capture) offer() Offer { return anything }
+func (c *capture) Offer() transport.Offer { return transport.Anything }
 
-func (c *capture) close() {}
+func (c *capture) Close() {}
 
 // keep writes m durably and names the file. Of one that cannot be written
 // whole nothing stays.
@@ -89,7 +90,7 @@ func write(file io.Writer, m *message.Message) error {
 		return err
 	}
 	defer content.Close()
-	w := bufio.NewWriterSize(file, blockSize)
+	w := bufio.NewWriterSize(file, 32<<10)
 	fmt.Fprintf(w, "Return-Path: <%s>\r\n", m.From)
 	for _, r := range m.To {
 		fmt.Fprintf(w, "X-Envelope-To: <%s>\r\n", r.Address)

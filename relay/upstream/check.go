@@ -12,15 +12,11 @@ import (
 	"strings"
 
 	"postern/relay/setting"
+	"postern/relay/upstream/smtp"
 )
 
-// Words of the configuration.
-const (
-	presetCapture = "capture"
-	tlsStart      = "starttls"
-	tlsImplicit   = "implicit"
-	tlsNone       = "none"
-)
+// presetCapture keeps mail in files.
+const presetCapture = "capture"
 
 // Check reports what is wrong between the upstreams and routes. Each of them is
 // checked by its own Check.
@@ -144,11 +140,11 @@ func (u Upstream) checkSmarthost(bad func(key, format string, args ...any)) {
 
 func (u Upstream) checkTLS(host string, bad func(key, format string, args ...any)) {
 	switch u.TLS {
-	case "", tlsStart, tlsImplicit:
+	case "", smtp.StartTLS, smtp.Implicit:
 		if _, err := readRoots(u.CA); err != nil {
 			bad("ca", "%v", err)
 		}
-	case tlsNone:
+	case smtp.NoTLS:
 		if u.Username != "" && host != "" && !isLoopback(host) {
 			bad("tls", "none would send the password to %s in clear; use starttls or implicit", host)
 		}

@@ -1,8 +1,13 @@
 package upstream
 
 import (
+	"cmp"
+	"context"
+
 	"postern/relay/message"
 	"postern/relay/setting"
+	"postern/relay/upstream/smtp"
+	"postern/relay/upstream/transport"
 )
 
 // Config is the upstreams and routes sections of the configuration.
@@ -32,6 +37,17 @@ type Upstream struct {
 	Username string         `yaml:"username"`
 	Password setting.Secret `yaml:"password"`
 	Limits   Limits         `yaml:"limits"`
+}
+
+// smtp is the client's part of u, whose limits are filled in.
+func (u Upstream) smtp(connecting context.Context, o Options, roots []byte) smtp.Config {
+	host, _ := splitAddress(u.Address) // Check has seen it
+	return smtp.Config{
+		Name: u.Name, Address: u.Address, TLS: cmp.Or(u.TLS, smtp.StartTLS), Roots: roots, ServerName: cmp.Or(u.ServerName, host),
+		Username: u.Username, Password: u.Password,
+		MessagesPerConnection: u.Limits.MessagesPerConnection, Idle: u.Limits.Idle.Std(),
+		Hostname: o.Hostname, Connecting: connecting, Judge: transport.Usual, Metrics: o.Metrics,
+	}
 }
 
 // Limits of one upstream.

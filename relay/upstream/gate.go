@@ -3,6 +3,8 @@ package upstream
 import (
 	"sync"
 	"time"
+
+	"postern/relay/upstream/transport"
 )
 
 // gate hands out the slots of one upstream, and none while its breaker is open.
@@ -113,7 +115,7 @@ func (g *gate) release(probe bool) {
 
 // fault is why the upstream is down, for a slot that is not the probe; nil
 // when it may be tried.
-func (g *gate) fault(probe bool) *Unreachable {
+func (g *gate) fault(probe bool) *transport.Unreachable {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if probe {
@@ -135,7 +137,7 @@ func (g *gate) succeed(probe bool) (changed bool) {
 	return !g.retired
 }
 
-func (g *gate) fail(now time.Time, probe bool, fault *Unreachable) (until time.Time, changed bool) {
+func (g *gate) fail(now time.Time, probe bool, fault *transport.Unreachable) (until time.Time, changed bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	changed = g.breaker.fail(now, probe, fault)

@@ -15,6 +15,7 @@ import (
 	"postern/relay/message"
 	"postern/relay/setting"
 	"postern/relay/upstream"
+	"postern/relay/upstream/transport"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -119,4 +120,4 @@ func outcomes(results []message.Result) string {
 }
 
 // all is the choice of every upstream.
-func all(string, upstream.Offer) bool { return true }
+func all(string, transport.Offer) bool { return true }

@@ -11,6 +11,7 @@ import (
 
 	"postern/relay/message"
 	"postern/relay/upstream"
+	"postern/relay/upstream/transport"
 )
 
 // unlike is a pair whose upstreams offer other things: the first takes small
@@ -48,26 +49,26 @@ func (u unlike) hear(t *testing.T, names ...string) {
 	}
 }
 
-var large = upstream.Load{Size: 3000}
+var large = transport.Load{Size: 3000}
 
 func TestWhatIsCarriedIsWhatWasOffered(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		second []string // what the second upstream offers
 		heard  string   // the upstreams connected to
-		load   upstream.Load
+		load   transport.Load
 		want   string
 	}{
 		{"nothing is known", nil, "", large, ""},
 		{"one of two is not known", nil, "one", large, ""},
-		{"within the limit", nil, "one two", upstream.Load{Size: 1000}, ""},
+		{"within the limit", nil, "one two", transport.Load{Size: 1000}, ""},
 		{"over every limit", []string{"SIZE 2000"}, "one two", large, "552 5.3.4 the message has 3000 octets, and the mail server it goes through takes at most 2000"},
 		{"over one limit", []string{"SIZE 3000"}, "one two", large, ""},
 		{"no limit is named", []string{"SIZE"}, "one two", large, ""},
-		{"SMTPUTF8 from neither", nil, "one two", upstream.Load{UTF8: true}, "550 5.6.7 an address or the header is not plain ASCII"},
-		{"SMTPUTF8 from one", []string{"SMTPUTF8"}, "one two", upstream.Load{UTF8: true}, ""},
-		{"8BITMIME from one", nil, "one two", upstream.Load{EightBit: true}, ""},
-		{"all of it from nobody alone", nil, "one two", upstream.Load{Size: 3000, EightBit: true}, "554 5.3.3 the message asks for more than any one"},
+		{"SMTPUTF8 from neither", nil, "one two", transport.Load{UTF8: true}, "550 5.6.7 an address or the header is not plain ASCII"},
+		{"SMTPUTF8 from one", []string{"SMTPUTF8"}, "one two", transport.Load{UTF8: true}, ""},
+		{"8BITMIME from one", nil, "one two", transport.Load{EightBit: true}, ""},
+		{"all of it from nobody alone", nil, "one two", transport.Load{Size: 3000, EightBit: true}, "554 5.3.3 the message asks for more than any one"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -89,7 +90,7 @@ func TestEightBitMailIsRefusedWhereNobodyTakesIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		u := newUnlike(t)
 		u.hear(t, "two")
-		reply := u.set.Carries("upstream:two", upstream.Load{EightBit: true})
+		reply := u.set.Carries("upstream:two", transport.Load{EightBit: true})
 		if reply == nil || !strings.HasPrefix(reply.String(), "554 5.6.3") {
 			t.Error(reply)
 		}
@@ -99,7 +100,7 @@ func TestEightBitMailIsRefusedWhereNobodyTakesIt(t *testing.T) {
 func TestTheCaptureCarriesEverything(t *testing.T) {
 	o, _ := options(t)
 	set := newSet(t, route(upstream.Upstream{Name: "c", Preset: "capture"}), o)
-	if reply := set.Carries("default", upstream.Load{Size: 1 << 40, EightBit: true, UTF8: true}); reply != nil {
+	if reply := set.Carries("default", transport.Load{Size: 1 << 40, EightBit: true, UTF8: true}); reply != nil {
 		t.Error(reply)
 	}
 }
@@ -165,12 +166,12 @@ func TestAMessageIsLeftToTheUpstreamThatCanCarryIt(t *testing.T) {
 		u := newUnlike(t)
 		for range 2 { // first on hearing the limit, then knowing it
 			slot := u.set.TrySlot("default")
-			unfit := new(upstream.Unfit)
+			unfit := new(transport.Unfit)
 			if _, err := slot.Send(t.Context(), heavy(), nil); !errors.As(err, &unfit) || unfit.Upstream != "one" || unfit.Reply.Enhanced != "5.3.4" {
 				t.Fatal(err)
 			}
 			slot.Release()
-			slot = u.set.TrySlotFor("default", func(_ string, o upstream.Offer) bool { return o.Refuse(upstream.LoadOf(heavy())) == nil })
+			slot = u.set.TrySlotFor("default", func(_ string, o transport.Offer) bool { return o.Refuse(transport.LoadOf(heavy())) == nil })
 			if results, err := slot.Send(t.Context(), heavy(), nil); err != nil || outcomes(results) != "delivered" || slot.Upstream() != "two" {
 				t.Error(slot.Upstream(), results, err)
 			}
@@ -192,7 +193,7 @@ func TestMailToSomeOnlyIsLeftToTheUpstreamThatServesAll(t *testing.T) {
 		m := letter("x\r\n", "jörg@example.net", "a@example.net")
 		slot := u.set.TrySlot("default")
 		defer slot.Release()
-		if _, err := slot.Send(t.Context(), m, nil); !errors.As(err, new(*upstream.Unfit)) || len(u.first.got()) != 0 {
+		if _, err := slot.Send(t.Context(), m, nil); !errors.As(err, new(*transport.Unfit)) || len(u.first.got()) != 0 {
 			t.Error(err)
 		}
 		u.second.ext = nil
@@ -224,7 +225,7 @@ func TestAnUnfitProbeBringsTheUpstreamUp(t *testing.T) {
 		time.Sleep(time.Second)
 		u.dead["one"].Store(false)
 		probe := u.set.TrySlot("default")
-		if _, err := probe.Send(t.Context(), heavy(), nil); !errors.As(err, new(*upstream.Unfit)) {
+		if _, err := probe.Send(t.Context(), heavy(), nil); !errors.As(err, new(*transport.Unfit)) {
 			t.Error(err)
 		}
 		probe.Release()

@@ -10,6 +10,7 @@ import (
 
 	"postern/relay/message"
 	"postern/relay/upstream"
+	"postern/relay/upstream/transport"
 )
 
 func TestAMessageIsPreparedForWhatIsOffered(t *testing.T) {
@@ -17,19 +18,19 @@ func TestAMessageIsPreparedForWhatIsOffered(t *testing.T) {
 	s.ext = []string{"PIPELINING", "SIZE 5000", "8BITMIME", "AUTH PLAIN"}
 	o, _ := options(t)
 	set := newSet(t, route(smarthost(t, s.listen(t))), o)
-	var told []upstream.Offer
+	var told []transport.Offer
 	plain := letter("plain\r\n", "a@example.net")
 	slot := set.TrySlot("default")
 	defer slot.Release()
 	m := letter("gr\xc3\xbc\xc3\x9fe\r\n", "a@example.net")
-	results, err := slot.Send(t.Context(), m, func(o upstream.Offer) (*message.Message, error) {
+	results, err := slot.Send(t.Context(), m, func(o transport.Offer) (*message.Message, error) {
 		told = append(told, o)
 		return plain, nil
 	})
 	if err != nil || outcomes(results) != "delivered" {
 		t.Fatal(results, err)
 	}
-	if len(told) != 1 || told[0] != (upstream.Offer{Size: 5000, EightBit: true}) {
+	if len(told) != 1 || told[0] != (transport.Offer{Size: 5000, EightBit: true}) {
 		t.Errorf("told %+v", told)
 	}
 	if got := s.got(); len(got) != 1 || !strings.HasSuffix(string(got[0].content), "plain\r\n") {
@@ -45,7 +46,7 @@ func TestAMessageThatCannotBePreparedCostsNoConnection(t *testing.T) {
 	defer slot.Release()
 	reason := message.Refuse(550, "5.7.1", "not under that name")
 	for range 2 {
-		_, err := slot.Send(t.Context(), letter("x\r\n", "a@example.net"), func(upstream.Offer) (*message.Message, error) { return nil, reason })
+		_, err := slot.Send(t.Context(), letter("x\r\n", "a@example.net"), func(transport.Offer) (*message.Message, error) { return nil, reason })
 		if !errors.Is(err, reason) {
 			t.Fatalf("got %v", err)
 		}
@@ -70,7 +71,7 @@ func TestAMessageIsPreparedAgainForANewSession(t *testing.T) {
 	defer slot.Release()
 	times := 0
 	m := letter("second\r\n", "a@example.net")
-	results, err := slot.Send(t.Context(), m, func(upstream.Offer) (*message.Message, error) { times++; return m, nil })
+	results, err := slot.Send(t.Context(), m, func(transport.Offer) (*message.Message, error) { times++; return m, nil })
 	if err != nil || outcomes(results) != "delivered" || times != 2 {
 		t.Errorf("%v, %v, prepared %d times", results, err, times)
 	}
@@ -81,7 +82,7 @@ func TestASlotIsWaitedForAmongThoseThatFit(t *testing.T) {
 	busy, other := smarthost(t, newServer(t).listen(t)), smarthost(t, newServer(t).listen(t))
 	busy.Name, busy.Limits.Connections, other.Name = "busy", 1, "other"
 	set := newSet(t, route(other, busy), o)
-	onlyBusy := func(name string, _ upstream.Offer) bool { return name == "busy" }
+	onlyBusy := func(name string, _ transport.Offer) bool { return name == "busy" }
 	first := set.SlotFor(t.Context(), "default", onlyBusy)
 	if first.Upstream() != "busy" {
 		t.Fatalf("a slot of %q", first.Upstream())
@@ -91,7 +92,7 @@ func TestASlotIsWaitedForAmongThoseThatFit(t *testing.T) {
 	if slot := set.SlotFor(ended, "default", onlyBusy); slot != nil {
 		t.Errorf("a slot of %q that is taken", slot.Upstream())
 	}
-	if slot := set.SlotFor(t.Context(), "default", func(string, upstream.Offer) bool { return false }); slot != nil {
+	if slot := set.SlotFor(t.Context(), "default", func(string, transport.Offer) bool { return false }); slot != nil {
 		t.Errorf("a slot of %q, which does not fit", slot.Upstream())
 	}
 	got := make(chan *upstream.Slot)

@@ -15,6 +15,7 @@ import (
 	"postern/relay/message"
 	"postern/relay/setting"
 	"postern/relay/upstream"
+	"postern/relay/upstream/transport"
 )
 
 func TestMessageArrivesAsItIs(t *testing.T) {
@@ -205,7 +206,7 @@ func TestFaults(t *testing.T) {
 
 func checkFault(t *testing.T, want, text string, results []message.Result, err error) {
 	t.Helper()
-	var fault *upstream.Unreachable
+	var fault *transport.Unreachable
 	if errors.As(err, &fault) {
 		if fault.Phase != want || !strings.HasPrefix(err.Error(), want+": ") || !strings.Contains(err.Error(), text) || fault.Upstream != "smart" || results != nil {
 			t.Errorf("%v (phase %s); want phase %s and %q", err, fault.Phase, want, text)
@@ -366,7 +367,7 @@ func TestContextCutsWhateverHangs(t *testing.T) {
 			results, err := slot.Send(ctx, m, nil)
 			slot.Release()
 			got := outcomes(results)
-			if fault := new(upstream.Unreachable); errors.As(err, &fault) {
+			if fault := new(transport.Unreachable); errors.As(err, &fault) {
 				t.Error("our own end is blamed on the upstream:", err)
 			}
 			if err != nil {

@@ -13,13 +13,11 @@ import (
 
 	"postern/metrics"
 	"postern/relay/message"
+	"postern/relay/upstream/transport"
 )
 
 // ErrRetired is what Slots returns once the Set was replaced or closed.
 var ErrRetired = errors.New("the upstreams were replaced by a new configuration")
-
-// ErrStopping is what Send wraps once Stop was called before MAIL was said.
-var ErrStopping = errors.New("the relay is stopping")
 
 // Options is what a Set needs besides its configuration.
 type Options struct {
@@ -155,7 +153,7 @@ func (s *Set) Slots(ctx context.Context, lane string, max int) ([]*Slot, error) 
 // SlotFor waits for one slot of those upstreams that fit, by their name and by
 // what they are known to offer. It is nil when none of them is up, or when ctx
 // ends first.
-func (s *Set) SlotFor(ctx context.Context, lane string, fits func(name string, o Offer) bool) *Slot {
+func (s *Set) SlotFor(ctx context.Context, lane string, fits func(name string, o transport.Offer) bool) *Slot {
 	some := s.fitting(lane, fits)
 	wake := make(chan struct{}, 1)
 	defer watch(some, wake)()
@@ -174,8 +172,8 @@ func (s *Set) SlotFor(ctx context.Context, lane string, fits func(name string, o
 }
 
 // fitting is the members of the lane that fit.
-func (s *Set) fitting(lane string, fits func(name string, o Offer) bool) []*upstream {
-	return slices.DeleteFunc(slices.Clone(s.lanes[lane]), func(u *upstream) bool { return !fits(u.cfg.Name, u.transport.offer()) })
+func (s *Set) fitting(lane string, fits func(name string, o transport.Offer) bool) []*upstream {
+	return slices.DeleteFunc(slices.Clone(s.lanes[lane]), func(u *upstream) bool { return !fits(u.cfg.Name, u.transport.Offer()) })
 }
 
 // watch has wake told of what happens to the upstreams, until the function it
@@ -224,12 +222,12 @@ func (s *Set) sleep(ctx context.Context, wake <-chan struct{}, now, again time.T
 // TrySlot takes one slot as Slots does, without waiting and without overtaking
 // those who wait; nil when there is none.
 func (s *Set) TrySlot(lane string) *Slot {
-	return s.TrySlotFor(lane, func(string, Offer) bool { return true })
+	return s.TrySlotFor(lane, func(string, transport.Offer) bool { return true })
 }
 
 // TrySlotFor is TrySlot among the upstreams that fit, by their name and by what
 // they are known to offer.
-func (s *Set) TrySlotFor(lane string, fits func(name string, o Offer) bool) *Slot {
+func (s *Set) TrySlotFor(lane string, fits func(name string, o transport.Offer) bool) *Slot {
 	slots, _ := take(s.fitting(lane, fits), s.lanes[lane], time.Now(), 1, nil)
 	if slots == nil {
 		return nil
@@ -260,7 +258,7 @@ func take(some, members []*upstream, now time.Time, max int, wake chan struct{})
 
 // Available tells whether any upstream of the lane that fits is up, with a free
 // slot or not.
-func (s *Set) Available(lane string, fits func(name string, o Offer) bool) bool {
+func (s *Set) Available(lane string, fits func(name string, o transport.Offer) bool) bool {
 	return anyUp(s.fitting(lane, fits))
 }
 
@@ -293,7 +291,7 @@ func (s *Set) Retire(next *Set) {
 				if s.inForce.Load() {
 					u.showState("")
 				}
-				closing.Go(u.transport.close)
+				closing.Go(u.transport.Close)
 			}
 		}
 		if next != nil && s.inForce.Load() {
@@ -305,7 +303,7 @@ func (s *Set) Retire(next *Set) {
 
 // Stop cuts every connection that has not reached MAIL, and from now on lets
 // none get there, also for slots of the Sets this one was made from: their
-// Send returns ErrStopping and has handed nothing over. What goes through a
+// Send returns [transport.ErrStopping] and has handed nothing over. What goes through a
 // connection that is ready goes on.
 func (s *Set) Stop() { s.stop() }
 

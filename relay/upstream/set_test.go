@@ -15,6 +15,7 @@ import (
 
 	"postern/relay/message"
 	"postern/relay/upstream"
+	"postern/relay/upstream/transport"
 )
 
 func TestLane(t *testing.T) {
@@ -238,7 +239,7 @@ func TestSlotTakenBeforeTheUpstreamWentDownTriesNothing(t *testing.T) {
 		p.dead["one"].Store(true)
 		p.expect(t, "one unreachable")
 		p.dead["one"].Store(false)
-		fault := new(upstream.Unreachable)
+		fault := new(transport.Unreachable)
 		if _, err := early.Send(t.Context(), letter("x\r\n", "a@example.net"), nil); !errors.As(err, &fault) || p.s.count() != 0 {
 			t.Error(err)
 		}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"postern/relay/message"
+	"postern/relay/upstream/transport"
 )
 
 // Slot is the right to use one connection of an upstream. It is used by one
@@ -36,67 +37,58 @@ func (l *Slot) Release() {
 	l.release.Do(func() { l.upstream.gate.release(l.probe) })
 }
 
-// Prepare makes of a message what a server is given that offers so much: it is
-// asked once the offer is known and before MAIL, and once more if the session
-// then turns out to be over. The recipients stay as many and in their order.
-type Prepare func(Offer) (*message.Message, error)
-
 // Send delivers m to all of m.To in one transaction, as prepare makes it; nil
 // leaves it as it is.
 //
-// An error means that nothing was handed over: an *[Unreachable], after which
-// the upstream is down for a while, an *[Unfit], ErrStopping, what prepare
+// An error means that nothing was handed over: a *[transport.Unreachable], after which
+// the upstream is down for a while, a *[transport.Unfit], [transport.ErrStopping], what prepare
 // returned, or that of ctx. On an upstream that went down after the slot was
 // taken nothing is tried. Without an error there is a result for each
 // recipient, in their order; what neither this upstream nor another of the lane
 // can carry has failed. A ctx that ends cuts the connection; the results say
 // what that left open.
-func (l *Slot) Send(ctx context.Context, m *message.Message, prepare Prepare) ([]message.Result, error) {
+func (l *Slot) Send(ctx context.Context, m *message.Message, prepare transport.Prepare) ([]message.Result, error) {
 	u := l.upstream
 	if fault := u.gate.fault(l.probe); fault != nil {
 		return nil, fault
 	}
-	size := Load{Size: m.Size()} // of all it asks, what no preparation makes much less
-	if reply := u.transport.offer().Refuse(size); reply != nil && l.elsewhere(size) {
-		return nil, &Unfit{Upstream: u.cfg.Name, Reply: reply}
+	size := transport.Load{Size: m.Size()} // of all it asks, what no preparation makes much less
+	if reply := u.transport.Offer().Refuse(size); reply != nil && l.elsewhere(size) {
+		return nil, &transport.Unfit{Upstream: u.cfg.Name, Reply: reply}
 	}
 	if prepare == nil {
-		prepare = func(Offer) (*message.Message, error) { return m, nil }
+		prepare = func(transport.Offer) (*message.Message, error) { return m, nil }
 	}
-	results, err := u.transport.send(ctx, letter{prepare, l.elsewhere})
+	results, err := u.transport.Send(ctx, transport.Letter{Prepare: prepare, Elsewhere: l.elsewhere})
 	l.learn(err)
 	u.count(m, results, err)
-	return results, err
+	return outcomes(results), err
 }
 
-// letter is a message on its way to a transport.
-type letter struct {
-	prepare Prepare
-	// elsewhere tells whether another upstream may carry a load; then it is
-	// rather not sent at all than not to everybody, and the error is an *Unfit.
-	elsewhere func(Load) bool
+// outcomes are the results without the advice.
+func outcomes(results []transport.Result) []message.Result {
+	var all []message.Result
+	for _, r := range results {
+		all = append(all, r.Result)
+	}
+	return all
 }
 
 // elsewhere tells whether another upstream of the lane, up or down, may carry
 // the load.
-func (l *Slot) elsewhere(load Load) bool {
+func (l *Slot) elsewhere(load transport.Load) bool {
 	return slices.ContainsFunc(l.lane, func(u *upstream) bool {
-		return u != l.upstream && u.transport.offer().Refuse(load) == nil
+		return u != l.upstream && u.transport.Offer().Refuse(load) == nil
 	})
 }
-
-// unprepared is the error of prepare: the server has been reached.
-type unprepared struct{ error }
-
-func (e unprepared) Unwrap() error { return e.error }
 
 // learn tells the breaker how a try ended. One that our own side ended says
 // nothing of the upstream.
 func (l *Slot) learn(err error) {
 	u := l.upstream
-	var fault *Unreachable
+	var fault *transport.Unreachable
 	switch {
-	case err == nil || errors.As(err, new(*Unfit)) || errors.As(err, new(unprepared)):
+	case err == nil || errors.As(err, new(*transport.Unfit)) || errors.As(err, new(transport.Unprepared)):
 		if u.gate.succeed(l.probe) {
 			u.log.Info("upstream up", "upstream", u.cfg.Name)
 		}

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"postern/relay/upstream"
+	"postern/relay/upstream/transport"
 )
 
 // stopAt has the server say reply at a step, and the Set stopped when it is
@@ -61,7 +62,7 @@ func TestStopCutsADial(t *testing.T) {
 func expectStopped(t *testing.T, set *upstream.Set) {
 	t.Helper()
 	results, err := send(t, set, letter("x\r\n", "a@example.net"))
-	if !errors.Is(err, upstream.ErrStopping) || errors.As(err, new(*upstream.Unreachable)) || results != nil {
+	if !errors.Is(err, transport.ErrStopping) || errors.As(err, new(*transport.Unreachable)) || results != nil {
 		t.Errorf("%v, %v", results, err)
 	}
 	if !set.Available("default", all) {
@@ -89,7 +90,7 @@ func TestStopReachesSlotsOfTheSetsBefore(t *testing.T) {
 		<-reached
 		next.Stop()
 	}()
-	if _, err := slot.Send(t.Context(), letter("x\r\n", "a@example.net"), nil); !errors.Is(err, upstream.ErrStopping) {
+	if _, err := slot.Send(t.Context(), letter("x\r\n", "a@example.net"), nil); !errors.Is(err, transport.ErrStopping) {
 		t.Error(err)
 	}
 }

@@ -9,12 +9,9 @@
 //     (1s, doubled at each failure up to 1m), then one at a time, as a probe. A
 //     probe that reaches it brings it up again. A reload ends the pause.
 //
-// A delivery through a smarthost takes these steps, on a connection kept from
-// an earlier one when there is one: connect, TLS, greeting and EHLO, AUTH; then
-// MAIL, RCPT, DATA, the content, the final dot. What fails before MAIL, or by a
-// 421 to it, is the upstream's trouble ([Unreachable]) and never the mail's. From
-// the moment the final dot may have left, a lost answer makes an Uncertain result
-// and nothing else does.
+// The ways to an upstream are packages below this one, and transport is the
+// vocabulary they share. What fails before the mail is handed over is the
+// upstream's trouble ([transport.Unreachable]) and never the mail's.
 //
 // When to try and try again, what the message looks like and what its sender
 // learns is left to others.
@@ -31,6 +28,8 @@ import (
 
 	"postern/metrics"
 	"postern/relay/message"
+	"postern/relay/upstream/smtp"
+	"postern/relay/upstream/transport"
 )
 
 // Defaults of Limits.
@@ -40,24 +39,13 @@ const (
 	defaultIdle        = 30 * time.Second
 )
 
-// transport carries messages to one upstream: smarthost or capture.
-type transport interface {
-	// send is Slot.Send. An error of prepare is returned as unprepared.
-	send(ctx context.Context, l letter) ([]message.Result, error)
-	// offer is what can be carried, as far as is known.
-	offer() Offer
-	// close drops what is kept open between messages. A send that is under
-	// way, or comes later, ends as ever but keeps nothing open.
-	close()
-}
-
 // upstream is a transport with its gate. A reload that does not change it
 // hands it from one Set to the next.
 type upstream struct {
 	cfg       Upstream
 	made      made
 	gate      gate
-	transport transport
+	transport transport.Transport
 	metrics   *metrics.Metrics
 	log       *slog.Logger
 }
@@ -95,11 +83,10 @@ func newUpstream(connecting context.Context, cfg Upstream, o Options, old *Set) 
 	if cfg.Preset == presetCapture {
 		u.transport = newCapture(o.DataDir)
 	} else {
-		h, err := newSmarthost(connecting, cfg, o, roots)
-		if err != nil {
-			return nil, fmt.Errorf("upstream %q: %w", cfg.Name, err)
+		if _, err := splitAddress(cfg.Address); err != nil {
+			return nil, fmt.Errorf("upstream %q: address: %w", cfg.Name, err)
 		}
-		u.transport = h
+		u.transport = smtp.New(cfg.smtp(connecting, o, roots))
 	}
 	return u, nil
 }
@@ -123,13 +110,13 @@ func (u *upstream) showState(state string) {
 
 // count adds one attempt at m to the numbers; one that our own side ended
 // before it began is none.
-func (u *upstream) count(m *message.Message, results []message.Result, err error) {
-	if fault := new(Unreachable); errors.As(err, &fault) {
+func (u *upstream) count(m *message.Message, results []transport.Result, err error) {
+	if fault := new(transport.Unreachable); errors.As(err, &fault) {
 		u.metrics.UpstreamAttempts.WithLabelValues(u.cfg.Name, "unreachable").Add(float64(len(m.To)))
 	}
 	for _, r := range results {
 		u.metrics.UpstreamAttempts.WithLabelValues(u.cfg.Name, r.Outcome.String()).Inc()
-		if class, ok := replyClass(r); ok {
+		if class, ok := replyClass(r.Result); ok {
 			u.metrics.UpstreamReplies.WithLabelValues(u.cfg.Name, class).Inc()
 		}
 	}

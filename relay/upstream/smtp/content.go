@@ -1,13 +1,13 @@
-package upstream
+package smtp
 
 import (
 	"cmp"
 	"errors"
-	"fmt"
 	"io"
 	"sync"
 
 	"postern/relay/message"
+	"postern/relay/upstream/transport"
 )
 
 var blocks = sync.Pool{New: func() any { return new([blockSize]byte) }}
@@ -26,10 +26,10 @@ func (t *transaction) content(body io.Reader) {
 		t.settleRest(unreadable(source.error))
 		return
 	}
-	wait := t.c.patience.end
+	wait := t.c.patience.End
 	if err != nil { // a server that stopped reading may have said why
 		t.c.broken = true
-		wait = t.c.patience.quit
+		wait = t.c.patience.Quit
 	}
 	reply, unheard := t.c.reply(wait)
 	switch {
@@ -37,18 +37,18 @@ func (t *transaction) content(body io.Reader) {
 		t.c.broken = true
 		t.settleRest(t.interrupted(cmp.Or(err, unheard)))
 	case reply.Positive() && !t.ended:
-		t.settleRest(own(message.Deferred, "4.5.0", fmt.Sprintf("the server broke off and yet said %s", reply)))
+		t.settleRest(transport.Own(message.Deferred, "4.5.0", "the server broke off and yet said %s", reply))
 	default:
 		t.c.dirty = false // any answer to the dot ends the transaction
-		t.c.broken = t.c.broken || reply.Code == 421 || reply.Code/100 == 3 || sessionFault(reply)
-		t.settleRest(judgeEnd(reply, t.ended))
+		t.c.broken = t.c.broken || reply.Code == 421 || reply.Code/100 == 3 || transport.SessionFault(reply)
+		t.settleRest(t.judgeEnd(reply))
 	}
 }
 
 // stream sends the content and the final dot. From the moment a write may
 // carry a part of the dot on, t.ended is set.
 func (t *transaction) stream(body io.Reader) error {
-	t.c.writing = t.c.patience.block
+	t.c.writing = t.c.patience.Block
 	w := dotWriter{w: t.c.w, lineStart: true}
 	block := blocks.Get().(*[blockSize]byte)
 	defer blocks.Put(block)
@@ -68,7 +68,7 @@ func (t *transaction) stream(body io.Reader) error {
 	if err := w.end(); err != nil {
 		return err
 	}
-	return t.c.flush(t.c.patience.block)
+	return t.c.flush(t.c.patience.Block)
 }
 
 // endEmpty answers a 354 that came although nobody is to get the mail: nothing
@@ -77,11 +77,11 @@ func (t *transaction) stream(body io.Reader) error {
 func (t *transaction) endEmpty() {
 	err := t.c.line(".")
 	if err == nil {
-		err = t.c.flush(t.c.patience.command)
+		err = t.c.flush(t.c.patience.Command)
 	}
 	var reply message.Reply
 	if err == nil {
-		reply, err = t.c.reply(t.c.patience.end)
+		reply, err = t.c.reply(t.c.patience.End)
 	}
 	t.c.dirty = false
 	t.c.broken = t.c.broken || err != nil || reply.Code == 421

@@ -1,8 +1,10 @@
-package upstream
+package smtp
 
 import (
 	"strconv"
 	"strings"
+
+	"postern/relay/upstream/transport"
 )
 
 // extensions is what a server offered in its reply to EHLO: parameters by
@@ -37,4 +39,9 @@ func (e extensions) maxSize() int64 {
 // mechanisms are those of AUTH, in upper case.
 func (e extensions) mechanisms() []string {
 	return strings.Fields(strings.ToUpper(e["AUTH"]))
+}
+
+// offer is what the reply to EHLO says of it.
+func (e extensions) offer() transport.Offer {
+	return transport.Offer{Size: e.maxSize(), EightBit: e.has("8BITMIME"), UTF8: e.has("SMTPUTF8")}
 }

@@ -1,4 +1,4 @@
-package upstream
+package transport
 
 import (
 	"crypto/tls"
@@ -12,10 +12,10 @@ import (
 
 // Phases of reaching an upstream, in order.
 const (
-	phaseConnect  = "connect"
-	phaseTLS      = "tls"
-	phaseGreeting = "greeting"
-	phaseAuth     = "auth"
+	PhaseConnect  = "connect"
+	PhaseTLS      = "tls"
+	PhaseGreeting = "greeting"
+	PhaseAuth     = "auth"
 )
 
 // Unreachable says that an upstream could not be brought to the point where it
@@ -47,28 +47,28 @@ type Unfit struct {
 // Error leaves out the name, as that of Unreachable does.
 func (u *Unfit) Error() string { return u.Reply.Error() }
 
-// loginRefused tells whether it was a 5yz reply to AUTH, or one to MAIL that
+// LoginRefused tells whether it was a 5yz reply to AUTH, or one to MAIL that
 // asks for AUTH.
-func (u *Unreachable) loginRefused() bool {
+func (u *Unreachable) LoginRefused() bool {
 	var reply *message.Reply
-	return u.Phase == phaseAuth && errors.As(u.Err, &reply) && reply.Permanent()
+	return u.Phase == PhaseAuth && errors.As(u.Err, &reply) && reply.Permanent()
 }
 
-// unreachable adds the hint that fits.
-func unreachable(upstream, phase string, err error) *Unreachable {
+// NewUnreachable adds the hint that fits.
+func NewUnreachable(upstream, phase string, err error) *Unreachable {
 	return &Unreachable{Upstream: upstream, Phase: phase, Err: err, Hint: hint(phase, err)}
 }
 
 func hint(phase string, err error) string {
 	switch phase {
-	case phaseConnect:
+	case PhaseConnect:
 		if dns := new(net.DNSError); errors.As(err, &dns) {
 			return "check the host in its address, and the resolver of this machine"
 		}
 		return "check its address and port, and that a firewall lets this machine out"
-	case phaseTLS:
+	case PhaseTLS:
 		return hintTLS(err)
-	case phaseGreeting:
+	case PhaseGreeting:
 		return "it does not take mail now; if this lasts, check hostname and that its port speaks SMTP"
 	}
 	return "check its username and password, and that the account may send by SMTP"

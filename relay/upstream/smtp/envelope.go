@@ -1,4 +1,4 @@
-package upstream
+package smtp
 
 import (
 	"fmt"
@@ -7,20 +7,21 @@ import (
 	"strings"
 
 	"postern/relay/message"
+	"postern/relay/upstream/transport"
 )
 
 // carriage is what must be said before anything is sent: the recipients, by
 // index, whom the server cannot serve with this message.
-func carriage(m *message.Message, o Offer) map[int]message.Result {
-	reply := o.Refuse(LoadOf(m))
+func carriage(m *message.Message, o transport.Offer) map[int]transport.Result {
+	reply := o.Refuse(transport.LoadOf(m))
 	if reply == nil {
 		return nil
 	}
-	all := o.Refuse(LoadOf(toASCII(m))) != nil // it is not only some of the addresses
-	refused := map[int]message.Result{}
+	all := o.Refuse(transport.LoadOf(toASCII(m))) != nil // it is not only some of the addresses
+	refused := map[int]transport.Result{}
 	for i, r := range m.To {
 		if all || !r.Address.IsASCII() {
-			refused[i] = own(message.Failed, reply.Enhanced, reply.Text)
+			refused[i] = transport.Own(message.Failed, reply.Enhanced, "%s", reply.Text)
 		}
 	}
 	return refused

@@ -1,4 +1,4 @@
-package upstream
+package smtp
 
 import (
 	"bufio"
@@ -13,24 +13,24 @@ import (
 	"postern/relay/message"
 )
 
-// patience is how long each step may take (RFC 5321, section 4.5.3.2). That of
+// Patience is how long each step may take (RFC 5321, section 4.5.3.2). That of
 // a reply covers all its lines, that of a block one write.
-type patience struct {
-	dial, handshake, greeting, command, data, block, end time.Duration
-	// quit is for goodbyes, and for the last word of a server that stopped
+type Patience struct {
+	Dial, Handshake, Greeting, Command, Data, Block, End time.Duration
+	// Quit is for goodbyes, and for the last word of a server that stopped
 	// reading: nobody waits long for either.
-	quit time.Duration
+	Quit time.Duration
 }
 
-var standard = patience{
-	dial:      30 * time.Second,
-	handshake: time.Minute,
-	greeting:  5 * time.Minute,
-	command:   5 * time.Minute,
-	data:      2 * time.Minute,
-	block:     3 * time.Minute,
-	end:       10 * time.Minute,
-	quit:      2 * time.Second,
+var standard = Patience{
+	Dial:      30 * time.Second,
+	Handshake: time.Minute,
+	Greeting:  5 * time.Minute,
+	Command:   5 * time.Minute,
+	Data:      2 * time.Minute,
+	Block:     3 * time.Minute,
+	End:       10 * time.Minute,
+	Quit:      2 * time.Second,
 }
 
 // blockSize is how much content is read and written at once.
@@ -42,7 +42,7 @@ type conn struct {
 	nc       net.Conn // raw, or TLS over it
 	r        *bufio.Reader
 	w        *bufio.Writer
-	patience patience
+	patience Patience
 	writing  time.Duration // what each write may take now
 	ext      extensions
 	closing  func() // once
@@ -53,8 +53,8 @@ type conn struct {
 }
 
 // newConn wraps a fresh connection; closed is called once when it is closed.
-func newConn(raw net.Conn, p patience, closed func()) *conn {
-	c := &conn{raw: raw, nc: raw, patience: p, writing: p.command, closing: sync.OnceFunc(closed)}
+func newConn(raw net.Conn, p Patience, closed func()) *conn {
+	c := &conn{raw: raw, nc: raw, patience: p, writing: p.Command, closing: sync.OnceFunc(closed)}
 	c.r = bufio.NewReaderSize(nil, maxReplyLine)
 	c.w = bufio.NewWriterSize(c, blockSize)
 	c.r.Reset(c.nc)
@@ -99,10 +99,10 @@ func (c *conn) command(s string) (message.Reply, error) {
 	if err := c.line(s); err != nil {
 		return message.Reply{}, err
 	}
-	if err := c.flush(c.patience.command); err != nil {
+	if err := c.flush(c.patience.Command); err != nil {
 		return message.Reply{}, err
 	}
-	return c.reply(c.patience.command)
+	return c.reply(c.patience.Command)
 }
 
 // secure puts the session under TLS. Octets that came in clear behind the
@@ -130,8 +130,8 @@ func (c *conn) quit() {
 	if err := c.line("QUIT"); err != nil {
 		return
 	}
-	if err := c.flush(c.patience.quit); err != nil {
+	if err := c.flush(c.patience.Quit); err != nil {
 		return
 	}
-	c.reply(c.patience.quit)
+	c.reply(c.patience.Quit)
 }

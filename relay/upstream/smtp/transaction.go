@@ -1,4 +1,4 @@
-package upstream
+package smtp
 
 import (
 	"context"
@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"postern/relay/message"
+	"postern/relay/upstream/transport"
 )
 
 // Phases of a transaction, as the metrics name them.
@@ -26,11 +27,13 @@ const maxBatch = 64
 type transaction struct {
 	ctx  context.Context
 	c    *conn
-	l    letter
+	l    transport.Letter
 	m    *message.Message // once it is prepared
 	took func(phase string, began time.Time)
+	// judge says what a reply means that does not carry out what was asked for.
+	judge transport.Judge
 
-	results []message.Result
+	results []transport.Result
 	settled []bool // by recipient: its result stands
 	// heard: MAIL was answered. proceed: DATA was answered by 354. ended: the
 	// final dot may have been sent.
@@ -47,17 +50,17 @@ type transaction struct {
 	unfit *message.Reply
 }
 
-func newTransaction(ctx context.Context, c *conn, l letter, took func(string, time.Time)) *transaction {
-	return &transaction{ctx: ctx, c: c, l: l, took: took}
+func newTransaction(ctx context.Context, c *conn, l transport.Letter, judge transport.Judge, took func(string, time.Time)) *transaction {
+	return &transaction{ctx: ctx, c: c, l: l, judge: judge, took: took}
 }
 
 // prepare has the message made ready for what the server offers.
 func (t *transaction) prepare() error {
-	m, err := t.l.prepare(t.c.ext.offer())
+	m, err := t.l.Prepare(t.c.ext.offer())
 	if err != nil {
-		return unprepared{err}
+		return transport.Unprepared{Err: err}
 	}
-	t.m, t.results, t.settled = m, make([]message.Result, len(m.To)), make([]bool, len(m.To))
+	t.m, t.results, t.settled = m, make([]transport.Result, len(m.To)), make([]bool, len(m.To))
 	return nil
 }
 
@@ -70,13 +73,13 @@ func (t *transaction) run() error {
 	if err := t.prepare(); err != nil {
 		return err
 	}
-	offer, load := t.c.ext.offer(), LoadOf(t.m)
+	offer, load := t.c.ext.offer(), transport.LoadOf(t.m)
 	reply := offer.Refuse(load)
 	switch {
 	case reply != nil && t.reused: // perhaps a new session is offered more
 		t.c.broken = true
 		return errStale
-	case reply != nil && t.l.elsewhere(load):
+	case reply != nil && t.l.Elsewhere(load):
 		t.unfit = reply
 		return nil
 	}
@@ -123,14 +126,14 @@ func (t *transaction) breakOff(err error) error {
 }
 
 // settle fixes the result of recipient i, once.
-func (t *transaction) settle(i int, r message.Result) {
+func (t *transaction) settle(i int, r transport.Result) {
 	if !t.settled[i] {
 		t.results[i], t.settled[i] = r, true
 	}
 }
 
 // settleRest fixes the result of all who have none yet.
-func (t *transaction) settleRest(r message.Result) {
+func (t *transaction) settleRest(r transport.Result) {
 	for i := range t.results {
 		t.settle(i, r)
 	}
@@ -162,15 +165,15 @@ func (t *transaction) steps() []step {
 	}
 	p := t.c.patience
 	if t.c.dirty {
-		add("RSET", p.command, t.hearReset)
+		add("RSET", p.Command, t.hearReset)
 	}
-	add(mailCommand(t.m, t.c.ext), p.command, t.hearMail)
+	add(mailCommand(t.m, t.c.ext), p.Command, t.hearMail)
 	for i, to := range t.m.To {
 		if !t.settled[i] {
-			add(rcptCommand(to, t.c.ext), p.command, func(r message.Reply) error { return t.hearRcpt(i, r) })
+			add(rcptCommand(to, t.c.ext), p.Command, func(r message.Reply) error { return t.hearRcpt(i, r) })
 		}
 	}
-	add("DATA", p.data, t.hearData)
+	add("DATA", p.Data, t.hearData)
 	return steps
 }
 
@@ -190,7 +193,7 @@ func (t *transaction) envelope() error {
 				return err
 			}
 		}
-		if err := t.c.flush(t.c.patience.command); err != nil {
+		if err := t.c.flush(t.c.patience.Command); err != nil {
 			return err
 		}
 		for _, s := range batch {
@@ -236,14 +239,14 @@ func (t *transaction) hearMail(reply message.Reply) error {
 		t.loginLost = &reply
 		t.c.broken = true
 	}
-	t.settleRest(t.refused(atMail, reply))
+	t.settleRest(t.refused(transport.AtMail, reply))
 	return nil
 }
 
 // hearRcpt does not matter once MAIL was refused: its result stands.
 func (t *transaction) hearRcpt(i int, reply message.Reply) error {
 	if !reply.Positive() && !t.settled[i] {
-		t.settle(i, t.refused(atRcpt, reply))
+		t.settle(i, t.refused(transport.AtRcpt, reply))
 	}
 	return nil
 }
@@ -251,23 +254,23 @@ func (t *transaction) hearRcpt(i int, reply message.Reply) error {
 func (t *transaction) hearData(reply message.Reply) error {
 	t.proceed = reply.Code == 354
 	if !t.proceed && t.open() > 0 {
-		t.settleRest(t.refused(atData, reply))
+		t.settleRest(t.refused(transport.AtData, reply))
 	}
 	return nil
 }
 
 // refused judges a reply other than the one hoped for. After one that makes no
 // sense there, or complains of the session, the session is not used again.
-func (t *transaction) refused(at stage, reply message.Reply) message.Result {
-	if reply.Code < 400 || sessionFault(reply) {
+func (t *transaction) refused(at transport.Stage, reply message.Reply) transport.Result {
+	if reply.Code < 400 || transport.SessionFault(reply) {
 		t.c.broken = true
 	}
-	return judge(at, reply)
+	return t.judge(at, reply)
 }
 
 // interrupted is the result of those whose answer will never come: uncertain
 // when the final dot may have been sent.
-func (t *transaction) interrupted(err error) message.Result {
+func (t *transaction) interrupted(err error) transport.Result {
 	switch {
 	case t.ctx.Err() != nil:
 		err = fmt.Errorf("cut off by our side: %w", context.Cause(t.ctx))
@@ -277,15 +280,15 @@ func (t *transaction) interrupted(err error) message.Result {
 	var reply *message.Reply
 	switch {
 	case t.ended:
-		return own(message.Uncertain, "4.4.2", fmt.Sprintf("no answer to the final dot, the mail may have been taken: %v", err))
+		return transport.Own(message.Uncertain, "4.4.2", "no answer to the final dot, the mail may have been taken: %v", err)
 	case errors.As(err, &reply):
-		return message.Result{Outcome: message.Deferred, Reply: *reply}
+		return transport.Result{Result: message.Result{Outcome: message.Deferred, Reply: *reply}}
 	}
-	return own(message.Deferred, "4.4.2", fmt.Sprintf("the session broke off before the mail was sent: %v", err))
+	return transport.Own(message.Deferred, "4.4.2", "the session broke off before the mail was sent: %v", err)
 }
 
 // unreadable is the result when our copy of the message cannot be read. The
 // final dot is never sent then.
-func unreadable(err error) message.Result {
-	return own(message.Deferred, "4.3.0", fmt.Sprintf("the stored message cannot be read: %v", err))
+func unreadable(err error) transport.Result {
+	return transport.Own(message.Deferred, "4.3.0", "the stored message cannot be read: %v", err)
 }

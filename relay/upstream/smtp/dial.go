@@ -1,4 +1,4 @@
-package upstream
+package smtp
 
 import (
 	"context"
@@ -10,22 +10,23 @@ import (
 	"time"
 
 	"postern/relay/message"
+	"postern/relay/upstream/transport"
 )
 
 // connect opens a session that is ready for MAIL. An error is an *Unreachable,
-// ErrStopping, or that of ctx.
-func (h *smarthost) connect(ctx context.Context) (*conn, error) {
+// transport.ErrStopping, or that of ctx.
+func (h *Client) connect(ctx context.Context) (*conn, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	defer context.AfterFunc(h.connecting, func() { cancel(ErrStopping) })()
+	defer context.AfterFunc(h.cfg.Connecting, func() { cancel(transport.ErrStopping) })()
 	began := time.Now()
-	raw, err := h.dial(ctx)
+	raw, err := h.Dial(ctx)
 	if err != nil {
-		return nil, h.blame(ctx, phaseConnect, err)
+		return nil, h.blame(ctx, transport.PhaseConnect, err)
 	}
-	open := h.metrics.UpstreamConnections.WithLabelValues(h.cfg.Name)
+	open := h.cfg.Metrics.UpstreamConnections.WithLabelValues(h.cfg.Name)
 	open.Inc()
-	c := newConn(raw, h.patience, open.Dec)
+	c := newConn(raw, h.Patience, open.Dec)
 	stop := context.AfterFunc(ctx, c.abort)
 	phase, err := h.greet(ctx, c, began)
 	if !stop() && err == nil {
@@ -39,49 +40,49 @@ func (h *smarthost) connect(ctx context.Context) (*conn, error) {
 }
 
 // blame is whose trouble err is: ours when ctx ended, else the upstream's.
-func (h *smarthost) blame(ctx context.Context, phase string, err error) error {
+func (h *Client) blame(ctx context.Context, phase string, err error) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("%s: %w", phase, context.Cause(ctx))
 	}
-	return unreachable(h.cfg.Name, phase, err)
+	return transport.NewUnreachable(h.cfg.Name, phase, err)
 }
 
 // greet brings a fresh connection to the point where MAIL may be said. With an
 // error it names the phase that failed.
-func (h *smarthost) greet(ctx context.Context, c *conn, began time.Time) (phase string, err error) {
-	if h.cfg.TLS == tlsImplicit {
-		h.took(phaseConnect, began)
+func (h *Client) greet(ctx context.Context, c *conn, began time.Time) (phase string, err error) {
+	if h.cfg.TLS == Implicit {
+		h.took(transport.PhaseConnect, began)
 		if err := h.handshake(ctx, c); err != nil {
-			return phaseTLS, err
+			return transport.PhaseTLS, err
 		}
 	}
 	if err := greeting(c); err != nil {
-		return phaseGreeting, err
+		return transport.PhaseGreeting, err
 	}
-	if err := hello(c, h.hostname); err != nil {
-		return phaseGreeting, err
+	if err := hello(c, h.cfg.Hostname); err != nil {
+		return transport.PhaseGreeting, err
 	}
-	if h.cfg.TLS == tlsStart {
-		h.took(phaseConnect, began)
+	if h.cfg.TLS == StartTLS {
+		h.took(transport.PhaseConnect, began)
 		if err := h.startTLS(ctx, c); err != nil {
-			return phaseTLS, err
+			return transport.PhaseTLS, err
 		}
-		if err := hello(c, h.hostname); err != nil {
-			return phaseGreeting, err
+		if err := hello(c, h.cfg.Hostname); err != nil {
+			return transport.PhaseGreeting, err
 		}
 	}
-	if h.cfg.TLS == tlsNone {
-		h.took(phaseConnect, began)
+	if h.cfg.TLS == NoTLS {
+		h.took(transport.PhaseConnect, began)
 	}
 	if h.cfg.Username != "" {
-		defer h.took(phaseAuth, time.Now())
-		return phaseAuth, h.login(c)
+		defer h.took(transport.PhaseAuth, time.Now())
+		return transport.PhaseAuth, h.login(c)
 	}
 	return "", nil
 }
 
 func greeting(c *conn) error {
-	reply, err := c.reply(c.patience.greeting)
+	reply, err := c.reply(c.patience.Greeting)
 	if err != nil {
 		return fmt.Errorf("no greeting: %w", err)
 	}
@@ -115,7 +116,7 @@ func hello(c *conn, hostname string) error {
 }
 
 // startTLS never goes on in clear.
-func (h *smarthost) startTLS(ctx context.Context, c *conn) error {
+func (h *Client) startTLS(ctx context.Context, c *conn) error {
 	if !c.ext.has("STARTTLS") {
 		return errors.New("the server does not offer STARTTLS")
 	}
@@ -129,13 +130,13 @@ func (h *smarthost) startTLS(ctx context.Context, c *conn) error {
 	return h.handshake(ctx, c)
 }
 
-func (h *smarthost) handshake(ctx context.Context, c *conn) error {
-	defer h.took(phaseTLS, time.Now())
+func (h *Client) handshake(ctx context.Context, c *conn) error {
+	defer h.took(transport.PhaseTLS, time.Now())
 	nc := tls.Client(c.raw, h.tls)
 	if err := c.secure(nc); err != nil {
 		return err
 	}
-	if err := c.raw.SetDeadline(time.Now().Add(c.patience.handshake)); err != nil {
+	if err := c.raw.SetDeadline(time.Now().Add(c.patience.Handshake)); err != nil {
 		return err
 	}
 	return nc.HandshakeContext(ctx)
@@ -157,7 +158,7 @@ func clientTLS(name string, roots []byte) *tls.Config {
 }
 
 // login proves who we are. The password crosses no network in clear.
-func (h *smarthost) login(c *conn) error {
+func (h *Client) login(c *conn) error {
 	if _, secured := c.nc.(*tls.Conn); !secured && !toLoopback(c.raw) {
 		return errors.New("the password would cross the network in clear")
 	}

@@ -1,4 +1,4 @@
-package upstream_test
+package smtp_test
 
 import (
 	"bytes"
@@ -6,13 +6,12 @@ import (
 	"io"
 	"strings"
 	"testing"
-	"time"
 	"unicode/utf8"
 
 	"pgregory.net/rapid"
 
 	"postern/relay/message"
-	"postern/relay/upstream"
+	"postern/relay/upstream/smtp"
 )
 
 func TestReply(t *testing.T) {
@@ -29,17 +28,17 @@ func TestReply(t *testing.T) {
 		{"250 1.2.3.4 is fine\r\n", message.Reply{Code: 250, Text: "1.2.3.4 is fine"}},
 		{"550 no\x1b[31m\xff\r\n", message.Reply{Code: 550, Text: "no [31m?"}},
 	} {
-		got, err := upstream.ReadReply(strings.NewReader(c.in))
+		got, err := smtp.ReadReply(strings.NewReader(c.in))
 		if err != nil || got != c.want {
 			t.Errorf("%q: %+v, %v", c.in, got, err)
 		}
 	}
 	for _, in := range []string{"", "250", "25 ok\r\n", "2500 ok\r\n", "150 ok\r\n", "650 ok\r\n", "250-one\r\n", "250-one\r\n550 two\r\n", "\r\n", "abc\r\n"} {
-		if got, err := upstream.ReadReply(strings.NewReader(in)); err == nil {
+		if got, err := smtp.ReadReply(strings.NewReader(in)); err == nil {
 			t.Errorf("%q is read as %+v", in, got)
 		}
 	}
-	if _, err := upstream.ReadReply(strings.NewReader("")); !errors.Is(err, io.EOF) {
+	if _, err := smtp.ReadReply(strings.NewReader("")); !errors.Is(err, io.EOF) {
 		t.Error(err)
 	}
 }
@@ -50,7 +49,7 @@ func FuzzReply(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, in []byte) {
-		reply, err := upstream.ReadReply(bytes.NewReader(in))
+		reply, err := smtp.ReadReply(bytes.NewReader(in))
 		if err != nil {
 			if reply != (message.Reply{}) {
 				t.Fatalf("%+v with %v", reply, err)
@@ -63,7 +62,7 @@ func FuzzReply(f *testing.F) {
 		if strings.ContainsFunc(reply.Text, func(r rune) bool { return r < ' ' && r != '\n' || r == 0x7f }) {
 			t.Fatalf("control characters in %q", reply.Text)
 		}
-		upstream.RemoteID(reply.Text)
+		smtp.RemoteID(reply.Text)
 	})
 }
 
@@ -82,57 +81,8 @@ func TestRemoteID(t *testing.T) {
 		"OK thank you":                          "",
 		"queued as " + strings.Repeat("x", 300): "",
 	} {
-		if got := upstream.RemoteID(text); got != want {
+		if got := smtp.RemoteID(text); got != want {
 			t.Errorf("%q: %q; want %q", text, got, want)
-		}
-	}
-}
-
-func TestJudge(t *testing.T) {
-	for _, c := range []struct {
-		at, enhanced string
-		code         int
-		want         message.Outcome
-	}{
-		{"MAIL", "", 451, message.Deferred},
-		{"MAIL", "5.7.1", 550, message.Failed},
-		{"MAIL", "5.3.4", 552, message.Failed},
-		{"MAIL", "4.7.1", 550, message.Deferred},
-		{"MAIL", "", 250, message.Deferred},
-		{"RCPT", "5.1.1", 550, message.Failed},
-		{"RCPT", "", 550, message.Failed},
-		{"RCPT", "", 552, message.Deferred},
-		{"RCPT", "5.5.3", 552, message.Deferred},
-		{"RCPT", "5.2.2", 552, message.Failed},
-		{"DATA", "", 354, message.Deferred},
-		{"DOT", "", 552, message.Failed},
-		{"DOT", "", 554, message.Failed},
-		{"DOT", "", 500, message.Deferred},
-		{"DOT", "", 502, message.Deferred},
-		{"DOT", "", 503, message.Deferred},
-		{"MAIL", "", 555, message.Deferred},
-		{"RCPT", "", 501, message.Failed},
-	} {
-		if got := upstream.JudgeAt(c.at, message.Reply{Code: c.code, Enhanced: c.enhanced}); got != c.want {
-			t.Errorf("%d %s at %s: %v; want %v", c.code, c.enhanced, c.at, got, c.want)
-		}
-	}
-}
-
-func TestPause(t *testing.T) {
-	dead := &upstream.Unreachable{Phase: "connect", Err: io.EOF}
-	wrong := &upstream.Unreachable{Phase: "auth", Err: &message.Reply{Code: 535}}
-	later := &upstream.Unreachable{Phase: "auth", Err: &message.Reply{Code: 454}}
-	for _, c := range []struct {
-		fault    *upstream.Unreachable
-		failures int
-		want     time.Duration
-	}{
-		{dead, 1, time.Second}, {dead, 2, 2 * time.Second}, {dead, 6, 32 * time.Second}, {dead, 7, time.Minute}, {dead, 1 << 30, time.Minute},
-		{wrong, 1, time.Minute}, {wrong, 4, 8 * time.Minute}, {wrong, 5, 15 * time.Minute}, {later, 1, time.Second},
-	} {
-		if got := upstream.Pause(c.failures, c.fault); got != c.want {
-			t.Errorf("%d times %s: %v; want %v", c.failures, c.fault.Phase, got, c.want)
 		}
 	}
 }
@@ -161,7 +111,7 @@ func TestDotStuffing(t *testing.T) {
 		for _, p := range pieces {
 			split = append(split, []byte(p))
 		}
-		if err := upstream.Stuff(&wire, split...); err != nil {
+		if err := smtp.Stuff(&wire, split...); err != nil {
 			t.Fatal(err)
 		}
 		sent := strings.Join(pieces, "")

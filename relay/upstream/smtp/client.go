@@ -1,0 +1,144 @@
+// Package smtp is the way through a server that speaks SMTP.
+//
+// A delivery takes these steps, on a connection kept from an earlier one when
+// there is one: connect, TLS, greeting and EHLO, AUTH; then MAIL, RCPT, DATA, the
+// content, the final dot. What fails before MAIL, or by a 421 to it, is a
+// transport.Unreachable and never the mail's. From the moment the final dot may
+// have left, a lost answer makes an Uncertain result and nothing else does.
+package smtp
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"postern/metrics"
+	"postern/relay/setting"
+	"postern/relay/upstream/transport"
+)
+
+// Config is one SMTP server that takes our mail, checked and with its defaults
+// filled in.
+type Config struct {
+	// Name is that of the upstream.
+	Name string
+	// Address is host:port.
+	Address string
+	// TLS is one of the words below.
+	TLS string
+	// Roots are the only ones its certificate may come from, as PEM; nil: the
+	// system's.
+	Roots []byte
+	// ServerName is the name its certificate must have.
+	ServerName string
+	// Username and Password log in; empty: no AUTH.
+	Username string
+	Password setting.Secret
+	// MessagesPerConnection before a connection is closed, and Idle, how long an
+	// unused one is kept.
+	MessagesPerConnection int
+	Idle                  time.Duration
+
+	// Hostname is our name in EHLO.
+	Hostname string
+	// Connecting ends when no session is to be brought up to MAIL any more.
+	Connecting context.Context
+	// Judge says what the server's replies mean.
+	Judge   transport.Judge
+	Metrics *metrics.Metrics
+}
+
+// Words for TLS.
+const (
+	StartTLS = "starttls"
+	Implicit = "implicit"
+	NoTLS    = "none"
+)
+
+// Client is the way through one SMTP server. It is a [transport.Transport].
+type Client struct {
+	// Dial opens a TCP connection. It and Patience may be changed before the first
+	// Send.
+	Dial     func(context.Context) (net.Conn, error)
+	Patience Patience
+
+	cfg   Config
+	tls   *tls.Config
+	pool  pool
+	heard transport.Heard
+}
+
+// New connects to nothing yet.
+func New(cfg Config) *Client {
+	c := &Client{cfg: cfg, tls: clientTLS(cfg.ServerName, cfg.Roots), Patience: standard, pool: pool{keep: cfg.Idle}}
+	c.Dial = func(ctx context.Context) (net.Conn, error) {
+		d := net.Dialer{Timeout: c.Patience.Dial}
+		return d.DialContext(ctx, "tcp", cfg.Address)
+	}
+	return c
+}
+
+// took adds the time since began to the numbers of a phase.
+func (h *Client) took(phase string, began time.Time) {
+	h.cfg.Metrics.UpstreamPhase.WithLabelValues(h.cfg.Name, phase).Observe(time.Since(began).Seconds())
+}
+
+// errStale is that of a kept connection on which MAIL was not answered, or only
+// by 421 or by the wish for a new login: its time was over. It is also that of
+// one on which too little was offered for the message.
+var errStale = errors.New("the connection was closed while idle")
+
+// Send prefers a kept connection. When that turns out stale it tries a new one.
+func (h *Client) Send(ctx context.Context, l transport.Letter) ([]transport.Result, error) {
+	if c := h.pool.get(); c != nil {
+		results, err := h.deliver(ctx, c, l)
+		if !errors.Is(err, errStale) {
+			return results, err
+		}
+	}
+	c, err := h.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	h.heard.Set(c.ext.offer())
+	return h.deliver(ctx, c, l)
+}
+
+// deliver makes one transaction and keeps c for another, if it may.
+func (h *Client) deliver(ctx context.Context, c *conn, l transport.Letter) ([]transport.Result, error) {
+	stop := context.AfterFunc(ctx, c.abort)
+	t := newTransaction(ctx, c, l, h.cfg.Judge, h.took)
+	err := t.run()
+	if !stop() {
+		c.broken = true
+	}
+	switch {
+	case c.broken:
+		c.abort()
+	case c.used >= h.cfg.MessagesPerConnection:
+		c.quit()
+	default:
+		h.pool.put(c)
+	}
+	switch {
+	case t.loginLost != nil:
+		return nil, transport.NewUnreachable(h.cfg.Name, transport.PhaseAuth, t.loginLost)
+	case t.turnedAway != nil:
+		return nil, transport.NewUnreachable(h.cfg.Name, transport.PhaseGreeting, fmt.Errorf("MAIL: %w", t.turnedAway))
+	case t.unfit != nil:
+		return nil, &transport.Unfit{Upstream: h.cfg.Name, Reply: t.unfit}
+	}
+	return t.results, err
+}
+
+// Offer is what the server offered on the last connection.
+func (h *Client) Offer() transport.Offer { return h.heard.Get() }
+
+// Suppose has the server be known to offer that much, as if it had just been heard.
+func (h *Client) Suppose(o transport.Offer) { h.heard.Set(o) }
+
+// Close says goodbye on the connections that are kept.
+func (h *Client) Close() { h.pool.close() }
