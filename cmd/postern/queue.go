@@ -13,6 +13,12 @@ import (
 type queueCmd struct {
 	List queueListCmd `cmd:"" help:"List the messages that wait, or with --all those that have ended too."`
 	Show queueShowCmd `cmd:"" help:"Tell the story of one message."`
+
+	Retry   queueRetryCmd   `cmd:"" help:"Have what waits tried now."`
+	Hold    queueHoldCmd    `cmd:"" help:"Keep what waits from being sent."`
+	Release queueReleaseCmd `cmd:"" help:"Have what is held sent."`
+	Drop    queueDropCmd    `cmd:"" help:"Give up what waits or is held. Nobody is told."`
+	Settle  queueSettleCmd  `cmd:"" help:"Say what became of a delivery that may have been made."`
 }
 
 type queueListCmd struct {

@@ -63,7 +63,7 @@ func (c *Control) Handle(pattern string, answer func(*http.Request) (any, error)
 		r.Body = http.MaxBytesReader(w, r.Body, maxCommand)
 		got, err := answer(r)
 		if r.Method != http.MethodGet {
-			c.log.Info("command", "command", r.Method+" "+r.URL.RequestURI(), "user", peer(r.Context()), "refused", err != nil)
+			c.log.Info("command", "command", r.Method+" "+r.URL.RequestURI(), "user", Peer(r.Context()), "refused", err != nil)
 		}
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusUnprocessableEntity)
@@ -156,8 +156,8 @@ func withPeer(ctx context.Context, conn net.Conn) context.Context {
 	return context.WithValue(ctx, peerKey{}, peerName(conn))
 }
 
-// peer is the user who gave a command; "" where the system does not tell.
-func peer(ctx context.Context) string {
+// Peer is the user who gave a command; "" where the system does not tell.
+func Peer(ctx context.Context) string {
 	name, _ := ctx.Value(peerKey{}).(string)
 	return name
 }

@@ -91,6 +91,11 @@ type Store interface {
 	// ok false they stay where they are.
 	Reroute(ctx context.Context, route func(account string, from message.Address) (lane string, ok bool)) error
 
+	// Act does what a person orders with deliveries that nobody is sending, and
+	// tells for each message of the order how many of its recipients that
+	// concerned, or why none. Reroute's route is asked for what is Lost.
+	Act(ctx context.Context, o Order, route func(account string, from message.Address) (lane string, ok bool)) ([]Acted, error)
+
 	// Orphans counts, by lane, the deliveries that wait in others than those
 	// lanes: nobody will ever claim them.
 	Orphans(ctx context.Context, lanes []string) (map[string]int, error)
@@ -246,7 +251,8 @@ type Entry struct {
 type Event struct {
 	At time.Time `json:"-"`
 	// What happened: accepted, attempted, returned, interrupted (the process
-	// died while sending), expired, damaged or ended.
+	// died while sending), expired, damaged, ended; or what a person ordered: retried,
+	// held, released, dropped, settled.
 	What string `json:"-"`
 	// Upstream is the one claimed for.
 	Upstream string `json:"upstream,omitempty"`

@@ -1,0 +1,83 @@
+package relay
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+
+	"postern/relay/admin"
+	"postern/relay/queue"
+)
+
+// Order is what a person wants done with messages that wait. Its names are a
+// promise to scripts.
+type Order struct {
+	Do queue.Do `json:"do"`
+	// IDs are the messages; without any, all that match the rest, of which at
+	// least one must be given.
+	IDs       []string    `json:"ids,omitempty"`
+	All       bool        `json:"all,omitempty"`
+	State     queue.State `json:"state,omitempty"`
+	Account   string      `json:"account,omitempty"`
+	Sender    string      `json:"sender,omitempty"`
+	Recipient string      `json:"recipient,omitempty"`
+	Reason    string      `json:"reason,omitempty"`
+}
+
+// orderCommands are what can be done with messages in the queue.
+func (r *Relay) orderCommands(c *admin.Control) {
+	c.Handle("POST /queue", func(q *http.Request) (any, error) {
+		var o Order
+		if err := json.NewDecoder(q.Body).Decode(&o); err != nil {
+			return nil, err
+		}
+		return r.order(q.Context(), o, cmp.Or(admin.Peer(q.Context()), "somebody"))
+	})
+}
+
+// order carries an Order out, and tells for each message what that meant. Who
+// gave it, and what was done, is logged.
+func (r *Relay) order(ctx context.Context, o Order, by string) ([]queue.Acted, error) {
+	if o.Do == queue.Drop && o.Reason == "" {
+		return nil, errors.New("say why with --reason; it stays in the history")
+	}
+	ids, err := r.meant(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	do := queue.Order{Do: o.Do, IDs: ids, Recipient: o.Recipient, By: by, Reason: o.Reason}
+	acted, err := r.queue.Act(ctx, do, r.stations.Load().upstreams.Lane)
+	for _, a := range acted {
+		if a.Deliveries > 0 {
+			r.log.Info("ordered", "id", a.ID, "do", o.Do, "recipients", a.Deliveries, "user", by, "reason", o.Reason)
+		}
+	}
+	return acted, err
+}
+
+// meant is the ids of an order: those it names, or those of all that match.
+func (r *Relay) meant(ctx context.Context, o Order) ([]string, error) {
+	if len(o.IDs) > 0 {
+		return o.IDs, nil
+	}
+	if !o.All && o.State == "" && o.Account == "" && o.Sender == "" && o.Recipient == "" {
+		return nil, errors.New("name messages, or say which by --state, --account, --sender or --recipient, or --all")
+	}
+	f := queue.Filter{Account: o.Account, Sender: o.Sender, Recipient: o.Recipient, Limit: 1000}
+	if o.State != "" {
+		f.States = []queue.State{o.State}
+	}
+	var ids []string
+	for {
+		page, err := r.queue.List(ctx, f)
+		if err != nil || len(page) == 0 {
+			return ids, err
+		}
+		for _, e := range page {
+			ids = append(ids, e.ID)
+		}
+		f.After = ids[len(ids)-1]
+	}
+}
