@@ -70,3 +70,26 @@ var Advise = advise
 
 // Unfit is what is wrong with a file system.
 var Unfit = unfit
+
+// File and Files are how body files are written; a Disk really writes them.
+type (
+	File  = file
+	Files interface {
+		Create(path string) (File, error)
+		Remove(path string) error
+		SyncDir(dir string) error
+	}
+)
+
+// exported makes Files what the store wants.
+type exported struct{ Files }
+
+func (e exported) create(path string) (file, error) { return e.Create(path) }
+func (e exported) remove(path string) error         { return e.Remove(path) }
+func (e exported) syncDir(dir string) error         { return e.SyncDir(dir) }
+
+// WriteBy has the store write its body files so.
+func (s *SQLite) WriteBy(f Files) { s.files = exported{f} }
+
+// SyncDir makes the names in a directory durable.
+var SyncDir = syncDir

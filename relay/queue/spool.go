@@ -21,7 +21,7 @@ import (
 type spool struct {
 	store *SQLite
 	buf   []byte
-	file  *os.File
+	file  file
 	path  string
 	size  int64
 	sum   uint32
@@ -75,7 +75,7 @@ func (sp *spool) write(p []byte) error {
 // spill moves what is in memory to a file.
 func (sp *spool) spill() error {
 	path := filepath.Join(sp.store.spoolDir(), rand.Text())
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	f, err := sp.store.files.create(path)
 	if err != nil {
 		return err
 	}
@@ -111,7 +111,7 @@ func (sp *spool) sync() error {
 	if err != nil {
 		return err
 	}
-	return syncDir(sp.store.spoolDir())
+	return sp.store.files.syncDir(sp.store.spoolDir())
 }
 
 func (sp *spool) Discard() {
@@ -177,7 +177,7 @@ func (s *SQLite) trouble(err error) error {
 
 // unlink deletes a body file that no row names any more. When that fails the
 // file is an orphan, and deleted when the store is opened next.
-func (s *SQLite) unlink(name string) { _ = os.Remove(filepath.Join(s.spoolDir(), name)) }
+func (s *SQLite) unlink(name string) { _ = s.files.remove(filepath.Join(s.spoolDir(), name)) }
 
 // sweepOrphans deletes the body files that no row names: of messages that were
 // never accepted, or ended just before the process did.

@@ -28,6 +28,7 @@ import (
 //	reserve   space for outcomes when the disk is full
 type SQLite struct {
 	reader
+	files   files
 	lock    *os.File
 	write   *sql.DB
 	w       *writer
@@ -54,7 +55,7 @@ type settings struct {
 // operator.
 func Open(cfg Config, dir string, m *metrics.Metrics, log *slog.Logger) (*SQLite, error) {
 	s := &SQLite{
-		reader: reader{dir: dir}, metrics: m, log: log, incarnation: rand.Text(),
+		reader: reader{dir: dir}, files: disk{}, metrics: m, log: log, incarnation: rand.Text(),
 		bells: bells{lane: map[string]chan struct{}{}}, served: map[string]string{},
 	}
 	s.Configure(cfg)
