@@ -18,6 +18,7 @@ var allowedImports = map[string]struct {
 	"postern/relay/submission":         {"metrics relay/message relay/setting", "a room"},
 	"postern/relay/queue":              {"metrics relay/message relay/setting", "a room"},
 	"postern/relay/queue/queuetest":    {"metrics relay/message relay/queue relay/setting", "the suite every engine of the store passes"},
+	"postern/relay/queue/volumetest":   {"", "a disk for tests, whose power can be cut"},
 	"postern/relay/upstream":           {"metrics relay/message relay/setting relay/upstream/smtp relay/upstream/transport", "a room, made of those below it"},
 	"postern/relay/upstream/transport": {"relay/message", "what the ways to an upstream have in common"},
 	"postern/relay/upstream/smtp":      {"metrics relay/message relay/setting relay/upstream/transport", "one way to an upstream"},

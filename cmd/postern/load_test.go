@@ -4,7 +4,13 @@ package main_test
 
 import (
 	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strconv"
+	"syscall"
 	"testing"
+
+	"postern/relay/queue/volumetest"
 )
 
 func TestEveryMessageArrivesOnce(t *testing.T) {
@@ -25,23 +31,57 @@ func TestEveryMessageArrivesOnce(t *testing.T) {
 	}
 }
 
+// times is how often something is done: what "make durability" asks for, else
+// usual, or few in a short run.
+func times(variable string, usual, few int) int {
+	if n, err := strconv.Atoi(os.Getenv(variable)); err == nil {
+		return n
+	}
+	if testing.Short() {
+		return few
+	}
+	return usual
+}
+
 // What got a 250 arrives, whenever the process dies. A message may arrive twice
 // only if the relay died between sending it and noting the answer, and says so.
 func TestKillNineLosesNothing(t *testing.T) {
 	host := needSmarthost(t)
-	kills := 20
-	if testing.Short() {
-		kills = 4
-	}
 	relay := startRelay(t, host.address, nil)
-	s := startStorm(t, relay, host, 16, 0)
-	for range kills {
-		next := s.accepted.Load() + rand.Int64N(150)
-		await(t, "the relay to take more mail", func() bool { return s.accepted.Load() >= next })
+	relay.dieUnderLoad(host, times("POSTERN_KILLS", 20, 4), func() {
 		relay.kill()
 		relay.start()
+	})
+}
+
+// The same holds when the power is cut: nothing that was not synced is left, and
+// all that was told 250 was.
+func TestAPowerCutLosesNothingOnItsWay(t *testing.T) {
+	host := needSmarthost(t)
+	disk := volumetest.Need(t)
+	relay := startRelay(t, host.address, sections{"data_dir": filepath.Join(disk.Dir, "data")})
+	t.Cleanup(relay.leave) // before the disk goes
+	relay.dieUnderLoad(host, times("POSTERN_POWER_CUTS", 4, 1), func() {
+		relay.signal(syscall.SIGSTOP)
+		disk.Cut()
+		relay.kill()
+		disk.Restore()
+		relay.start()
+	})
+}
+
+// dieUnderLoad has the relay die and come back, again and again, while clients
+// submit. What was accepted must arrive, and nothing twice without a reason.
+func (r *relay) dieUnderLoad(host *smarthost, deaths int, dieAndComeBack func()) {
+	r.t.Helper()
+	s := startStorm(r.t, r, host, 16, 0)
+	for range deaths {
+		next := s.accepted.Load() + rand.Int64N(150)
+		await(r.t, "the relay to take more mail", func() bool { return s.accepted.Load() >= next })
+		dieAndComeBack()
 	}
 	s.stop()
 	s.settle()
 	s.judge()
+	r.t.Logf("it died %d times", deaths)
 }

@@ -22,6 +22,9 @@ import (
 // be killed.
 const crashDir = "POSTERN_QUEUE_CRASH_DIR"
 
+// crashUnsynced has that process sync nothing.
+const crashUnsynced = "POSTERN_QUEUE_CRASH_UNSYNCED"
+
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(crashDir); dir != "" {
 		fmt.Fprintln(os.Stderr, work(dir))
@@ -36,6 +39,12 @@ func work(dir string) error {
 	s, err := queue.Open(queuetest.Config(), dir, metrics.New("test", ""), quiet())
 	if err != nil {
 		return err
+	}
+	if os.Getenv(crashUnsynced) != "" {
+		s.WriteBy(unsynced{})
+		if err := s.Unsynced(); err != nil {
+			return err
+		}
 	}
 	errs := make(chan error)
 	var mu sync.Mutex
@@ -52,6 +61,19 @@ func work(dir string) error {
 	}
 	return <-errs
 }
+
+// unsynced writes body files and never syncs them.
+type unsynced struct{}
+
+type unsyncedFile struct{ *os.File }
+
+func (unsynced) Create(path string) (queue.File, error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	return unsyncedFile{f}, err
+}
+func (unsynced) Remove(path string) error { return os.Remove(path) }
+func (unsynced) SyncDir(string) error     { return nil }
+func (unsyncedFile) Sync() error          { return nil }
 
 func produce(s *queue.SQLite, say func(string, string, uint32), claimed bool) error {
 	ctx := context.Background()
@@ -127,7 +149,7 @@ func TestKilledUnderLoad(t *testing.T) {
 	promises := map[string]*promise{}
 	var uncertain, settled int
 	for range 5 {
-		killAfter(t, dir, 200+rand.IntN(800), promises)
+		killAfter(t, dir, 200+rand.IntN(800), promises, func(p *os.Process) { p.Kill() })
 		s, err := queue.Open(queuetest.Config(), dir, metrics.New("test", ""), quiet())
 		if err != nil {
 			t.Fatal(err)
@@ -176,10 +198,10 @@ func keep(t *testing.T, s *queue.SQLite, id string, p *promise) queue.State {
 
 // killAfter runs a process until it has said that many lines, kills it, and
 // adds all it said to the promises.
-func killAfter(t *testing.T, dir string, lines int, promises map[string]*promise) {
+func killAfter(t *testing.T, dir string, lines int, promises map[string]*promise, kill func(*os.Process), env ...string) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), crashDir+"="+dir)
+	cmd.Env = append(append(os.Environ(), crashDir+"="+dir), env...)
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	out, err := cmd.StdoutPipe()
@@ -198,7 +220,7 @@ func killAfter(t *testing.T, dir string, lines int, promises map[string]*promise
 		}
 		note(promises, what, id, sum)
 		if heard++; heard == lines {
-			cmd.Process.Kill()
+			kill(cmd.Process)
 		}
 	}
 	if err := cmd.Wait(); heard < lines {
