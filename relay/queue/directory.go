@@ -29,9 +29,11 @@ func existing(path string) string {
 	}
 }
 
+const lockName = "lock"
+
 // lockDir makes sure that one process at a time works on the directory.
 func lockDir(dir string) (*os.File, error) {
-	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	f, err := os.OpenFile(filepath.Join(dir, lockName), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, err
 	}
@@ -51,6 +53,26 @@ func lockDir(dir string) (*os.File, error) {
 		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil
+}
+
+// inPlace ends the store when what it has open is not what is in the directory any
+// more: that was deleted, moved, or something was mounted over it. SQLite would go
+// on writing to files that nobody finds again.
+func (s *SQLite) inPlace() bool {
+	ours, err := s.lock.Stat()
+	if err != nil {
+		return true // it is closed
+	}
+	there, err := os.Stat(filepath.Join(s.dir, lockName))
+	if err == nil && os.SameFile(ours, there) {
+		return true
+	}
+	if err == nil {
+		err = errors.New("its lock is another file")
+	}
+	s.w.end(fmt.Errorf("the queue in %s was deleted, moved or covered while it was in use (%w); "+
+		"bring it back before you start Postern again: without it, it begins with an empty queue", s.dir, err))
+	return false
 }
 
 // keepPrivate makes the database's files readable by this user alone, before

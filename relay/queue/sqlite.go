@@ -186,6 +186,9 @@ func (s *SQLite) Ready() error {
 	if s.w.hasFailed() {
 		return replyFailed()
 	}
+	if !s.inPlace() {
+		return replyFailed()
+	}
 	free, err := freeSpace(s.dir)
 	if err != nil {
 		return fmt.Errorf("free space: %w", err)

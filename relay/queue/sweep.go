@@ -15,6 +15,9 @@ const sweepBatch = 200
 
 // Sweep implements Store.
 func (s *SQLite) Sweep(ctx context.Context) ([]Settled, error) {
+	if !s.inPlace() {
+		return nil, s.Err()
+	}
 	err := errors.Join(s.restoreReserve(), s.mendTimes(ctx))
 	settled, expireErr := s.expire(ctx)
 	return settled, errors.Join(err, expireErr, s.forget(ctx))

@@ -252,11 +252,16 @@ func (w *writer) rollback() error {
 	return nil
 }
 
-// fail is final.
+// fail is final: a disk cannot be trusted after err.
 func (w *writer) fail(err error) {
+	w.end(fmt.Errorf("the message store can no longer be trusted to keep what it is given: %w; "+
+		"check the disk (dmesg, smartctl), then start Postern again: nothing that was accepted is forgotten", err))
+}
+
+// end has nothing written any more, for a reason that is a sentence.
+func (w *writer) end(why error) {
 	w.failOnce.Do(func() {
-		w.err = fmt.Errorf("the message store can no longer be trusted to keep what it is given: %w; "+
-			"check the disk (dmesg, smartctl), then start Postern again: nothing that was accepted is forgotten", err)
+		w.err = why
 		close(w.failed)
 	})
 }

@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"postern/relay/message"
 	"postern/relay/queue"
 	"postern/relay/setting"
@@ -284,4 +286,21 @@ func wait(t *testing.T, s queue.Store, lane string) {
 	if err := s.Wait(ctx, lane); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// Fill puts many small messages of an account, as many at once as share commits.
+func Fill(ctx context.Context, s queue.Store, account string, messages int) error {
+	const hands = 64
+	var all errgroup.Group
+	for i := range hands {
+		all.Go(func() error {
+			for n := i; n < messages; n += hands {
+				if _, err := s.Put(ctx, NewMessage(account, 10, "a@example.com"), lane, ""); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	return all.Wait()
 }

@@ -90,3 +90,13 @@ func (v *Volume) Restore() {
 	}
 	v.plug()
 }
+
+// Break makes it read-only, as ext4 does after an error of its device, until
+// Restore.
+func (v *Volume) Break() {
+	v.t.Helper()
+	// A usual remount is refused while files are open for writing.
+	if err := v.run("mount", "-o", "remount,abort", v.Dir); err != nil {
+		v.t.Fatal(err)
+	}
+}
