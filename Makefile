@@ -22,7 +22,7 @@ NODE := $(shell command -v node >/dev/null || echo nodejs npm)
 # packages above): taken apart, and run from here.
 EXIM := .tools/exim4
 
-.PHONY: all build test test-short e2e fuzz lint run tools clean
+.PHONY: all build test test-short e2e durability fuzz lint run tools clean
 .DEFAULT_GOAL := build
 
 all: lint build test
@@ -38,6 +38,15 @@ test-short: tools ## the same with smaller loads
 
 e2e: tools ## only the end-to-end tests of the binary
 	go test -count=1 -timeout 30m $(TESTFLAGS) ./cmd/postern
+
+# What is lost when something breaks: nothing. In numbers, for docs/reliability.md.
+KILLS      ?= 100
+POWER_CUTS ?= 50
+
+durability: tools ## faults, power cuts and kills, more of them than the tests make; needs root
+	CI=true POSTERN_KILLS=$(KILLS) POSTERN_POWER_CUTS=$(POWER_CUTS) go test -count=1 -timeout 60m -v \
+		-run 'EveryFault|BodyIsDurable|PowerCut|WithoutSync|KilledUnderLoad|KillNine|RealFullDisk|BecomesReadOnly|Vanishes|ManyMessages' ./relay/queue ./cmd/postern \
+		| grep -E '^(---|FAIL|ok|\*\*\*)|_test.go:'
 
 fuzz: ## every fuzz target for FUZZTIME
 	@set -e; grep -rHoE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' . | sed 's/:func / /' | sort | \
