@@ -30,7 +30,7 @@ var (
 	Outcomes          = []string{"delivered", "deferred", "failed", "uncertain", "held"}
 	AttemptOutcomes   = []string{"delivered", "deferred", "failed", "uncertain", "unreachable"}
 	ReplyClasses      = []string{"2xx", "4xx", "5xx", "none"}
-	UpstreamPhases    = []string{"connect", "tls", "auth", "envelope", "data"}
+	UpstreamPhases    = []string{"token", "connect", "tls", "auth", "envelope", "data"}
 	UpstreamStates    = []string{"up", "down"}
 	ReloadResults     = []string{"ok", "refused"}
 	DKIMResults       = []string{"ok", "failed"}

@@ -84,6 +84,7 @@ type Upstream struct {
 func (c *Config) Routing() upstream.Config {
 	r := upstream.Config{Routes: c.Routes}
 	for _, u := range c.Upstreams {
+		u.Upstream.Mailbox = u.Rewrite.Mailbox
 		r.Upstreams = append(r.Upstreams, u.Upstream)
 	}
 	return r

@@ -113,7 +113,8 @@ func (u Upstream) checkCapture(bad func(key, format string, args ...any)) {
 		set bool
 	}{
 		{"address", u.Address != ""}, {"tls", u.TLS != ""}, {"ca", u.CA != ""}, {"server_name", u.ServerName != ""},
-		{"username", u.Username != ""}, {"password", !u.Password.IsZero()},
+		{"min_tls", u.MinTLS != ""}, {"certificate", !u.Certificate.IsZero()}, {"mechanisms", u.Mechanisms != nil},
+		{"username", u.Username != ""}, {"password", !u.Password.IsZero()}, {"source_address", u.SourceAddress != ""},
 	} {
 		if k.set {
 			bad(k.key, "preset capture sends nothing; leave %s out, or leave out preset to send through a smarthost", k.key)
@@ -126,7 +127,7 @@ func (u Upstream) checkSmarthost(bad func(key, format string, args ...any)) {
 	if err != nil {
 		bad("address", "%v", err)
 	}
-	if u.Username != "" && u.Password.IsZero() {
+	if u.Username != "" && u.Password.IsZero() && u.Certificate.IsZero() {
 		bad("password", "it is missing; username needs one")
 	}
 	if u.Username == "" && !u.Password.IsZero() {
@@ -135,7 +136,27 @@ func (u Upstream) checkSmarthost(bad func(key, format string, args ...any)) {
 	if strings.ContainsFunc(u.Username, func(r rune) bool { return r < ' ' || r == 0x7f }) {
 		bad("username", "it holds a control character")
 	}
+	if _, err := netip.ParseAddr(u.SourceAddress); err != nil && u.SourceAddress != "" {
+		bad("source_address", "%q is not an IP address; write one that this machine has, such as 192.0.2.25", u.SourceAddress)
+	}
+	u.checkMechanisms(bad)
 	u.checkTLS(host, bad)
+}
+
+// checkMechanisms reports those that could never be used.
+func (u Upstream) checkMechanisms(bad func(key, format string, args ...any)) {
+	has := map[string]bool{"password": !u.Password.IsZero(), "certificate": !u.Certificate.IsZero(), "oauth": true}
+	for i, m := range u.Mechanisms {
+		key := fmt.Sprintf("mechanisms[%d]", i)
+		switch needs, known := smtp.Mechanisms[m]; {
+		case !known:
+			bad(key, "%q is not known; write XOAUTH2, OAUTHBEARER, PLAIN, LOGIN or EXTERNAL", m)
+		case !has[needs]:
+			bad(key, "%s needs %s, which is not set", m, needs)
+		case slices.Contains(u.Mechanisms[:i], m):
+			bad(key, "%s stands in the list already", m)
+		}
+	}
 }
 
 func (u Upstream) checkTLS(host string, bad func(key, format string, args ...any)) {
@@ -144,15 +165,34 @@ func (u Upstream) checkTLS(host string, bad func(key, format string, args ...any
 		if _, err := readRoots(u.CA); err != nil {
 			bad("ca", "%v", err)
 		}
+		u.checkCertificate(bad)
 	case smtp.NoTLS:
 		if u.Username != "" && host != "" && !isLoopback(host) {
 			bad("tls", "none would send the password to %s in clear; use starttls or implicit", host)
 		}
-		if u.CA != "" || u.ServerName != "" {
-			bad("tls", "none checks no certificate; leave out ca and server_name, or use starttls or implicit")
+		if u.CA != "" || u.ServerName != "" || u.MinTLS != "" || !u.Certificate.IsZero() {
+			bad("tls", "none uses no certificate and no version of TLS; leave out ca, server_name, min_tls and certificate, or use starttls or implicit")
 		}
 	default:
 		bad("tls", "%q is not known; write starttls, implicit or none", u.TLS)
+	}
+}
+
+func (u Upstream) checkCertificate(bad func(key, format string, args ...any)) {
+	if _, known := tlsVersions[u.MinTLS]; u.MinTLS != "" && !known {
+		bad("min_tls", `%q is not a version; write "1.2" or "1.3"`, u.MinTLS)
+	}
+	c := u.Certificate
+	switch {
+	case c.IsZero():
+	case c.Certificate == "":
+		bad("certificate.certificate", "it is missing; name the PEM file of the certificate that key belongs to")
+	case c.Key == "":
+		bad("certificate.key", "it is missing; name the PEM file of the key")
+	default:
+		if _, err := c.Read(); err != nil {
+			bad("certificate", "%v", err)
+		}
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"postern/relay/setting"
 	"postern/relay/upstream"
+	"postern/relay/upstream/smtp"
 )
 
 // problems collects what a Check reports.
@@ -54,6 +55,10 @@ func TestCheckUpstream(t *testing.T) {
 		{"a password without username", upstream.Upstream{Name: "a", Address: "h:25", Password: secret}, []string{"username: missing"}},
 		{"a username of two lines", upstream.Upstream{Name: "a", Address: "h:25", Username: "u\n", Password: secret}, []string{"username: control"}},
 		{"a capture with keys of a smarthost", upstream.Upstream{Name: "a", Preset: "capture", Address: "h:25", Username: "u"}, []string{"address: capture", "username: capture"}},
+		{"a capture with a login", upstream.Upstream{Name: "a", Preset: "capture", MinTLS: "1.3", Mechanisms: []string{"PLAIN"}, SourceAddress: "::1"}, []string{"min_tls: capture", "mechanisms: capture", "source_address: capture"}},
+		{"a certificate that is not there", upstream.Upstream{Name: "a", Address: "h:25", Certificate: smtp.Certificate{Certificate: "/nowhere.crt", Key: "/nowhere.key"}}, []string{"certificate: /nowhere.crt"}},
+		{"a certificate without TLS", upstream.Upstream{Name: "a", Address: "h:25", TLS: "none", Certificate: smtp.Certificate{Certificate: "/x", Key: "/y"}}, []string{"tls: no certificate"}},
+		{"a mechanism without what it needs", upstream.Upstream{Name: "a", Address: "h:25", Mechanisms: []string{"PLAIN"}}, []string{"mechanisms[0]: needs password"}},
 		{"limits below zero", upstream.Upstream{Name: "a", Preset: "capture", Limits: upstream.Limits{Connections: -1, MessagesPerConnection: -1}}, []string{"limits.connections: below", "limits.messages_per_connection: below"}},
 	} {
 		sameProblems(t, c.name, problems(c.u.Check), c.want...)

@@ -3,6 +3,8 @@ package upstream
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
+	"net/netip"
 
 	"postern/relay/message"
 	"postern/relay/setting"
@@ -33,18 +35,41 @@ type Upstream struct {
 	CA string `yaml:"ca"`
 	// ServerName is the name its certificate must have. Default: the host.
 	ServerName string `yaml:"server_name"`
-	// Username and Password log in by AUTH PLAIN or LOGIN; empty: no AUTH.
+	// MinTLS is the least version of TLS: "1.2" (default) or "1.3".
+	MinTLS string `yaml:"min_tls"`
+	// Certificate is one of ours that is shown to a server that asks for it.
+	Certificate smtp.Certificate `yaml:"certificate"`
+	// Username and Password log in by AUTH PLAIN or LOGIN; empty: no AUTH, or
+	// EXTERNAL where the server offers it for the Certificate.
 	Username string         `yaml:"username"`
 	Password setting.Secret `yaml:"password"`
-	Limits   Limits         `yaml:"limits"`
+	// Mechanisms are those of AUTH that may be used, the preferred first; empty: the
+	// usual ones for what there is to log in with.
+	Mechanisms []string `yaml:"mechanisms"`
+	// SourceAddress is the IP address of this machine to connect from; empty: as
+	// its routing table says.
+	SourceAddress string `yaml:"source_address"`
+	// Mailbox is the user name of tokens where Username is empty. It is that of the
+	// room rewrite, whose key it is.
+	Mailbox message.Address `yaml:"-"`
+	Limits  Limits          `yaml:"limits"`
 }
+
+// tlsVersions are the words for MinTLS.
+var tlsVersions = map[string]uint16{"1.2": tls.VersionTLS12, "1.3": tls.VersionTLS13}
 
 // smtp is the client's part of u, whose limits are filled in.
 func (u Upstream) smtp(connecting context.Context, o Options, roots []byte) smtp.Config {
-	host, _ := splitAddress(u.Address) // Check has seen it
+	host, _ := splitAddress(u.Address)            // Check has seen it
+	source, _ := netip.ParseAddr(u.SourceAddress) // and this one
+	tokens, user := o.Tokens[u.Name], u.Username
+	if tokens != nil && user == "" && !u.Mailbox.IsNull() {
+		user = u.Mailbox.String()
+	}
 	return smtp.Config{
 		Name: u.Name, Address: u.Address, TLS: cmp.Or(u.TLS, smtp.StartTLS), Roots: roots, ServerName: cmp.Or(u.ServerName, host),
-		Username: u.Username, Password: u.Password,
+		MinTLS: tlsVersions[cmp.Or(u.MinTLS, "1.2")], Certificate: u.Certificate, Source: source,
+		Username: user, Password: u.Password, Tokens: tokens, Mechanisms: u.Mechanisms,
 		MessagesPerConnection: u.Limits.MessagesPerConnection, Idle: u.Limits.Idle.Std(),
 		Hostname: o.Hostname, Connecting: connecting, Judge: transport.Usual, Metrics: o.Metrics,
 	}

@@ -53,6 +53,9 @@ type server struct {
 	implicit bool
 	// lump: commands of a transaction are answered only once DATA has come.
 	lump bool
+	// takes is asked of tokens; challenge explains a refused one, "" does not.
+	takes     func(token string) bool
+	challenge string
 	// injected is sent in clear right behind the reply to STARTTLS.
 	injected string
 
@@ -268,32 +271,58 @@ func (s *session) handshake() bool {
 	return true
 }
 
-// auth takes PLAIN, in one line or two, and LOGIN with odd prompts.
+// auth takes PLAIN, XOAUTH2, OAUTHBEARER and EXTERNAL, in one line or two, and
+// LOGIN with odd prompts. Each line of an exchange is heard as a command.
 func (s *session) auth(line, arg string) bool {
 	mechanism, response, inline := strings.Cut(arg, " ")
 	ask := func(prompt string) string {
 		s.nc.Write([]byte("334 " + prompt + "\r\n"))
-		answer, _ := s.r.ReadString('\n')
-		return strings.TrimRight(answer, "\r\n")
+		answer, err := s.r.ReadString('\n')
+		if err != nil {
+			return ""
+		}
+		answer = strings.TrimRight(answer, "\r\n")
+		s.server.mu.Lock()
+		s.commands = append(s.commands, answer)
+		s.server.mu.Unlock()
+		return answer
 	}
-	var given string
-	switch {
-	case mechanism == "LOGIN" && !inline:
+	if reply := s.fault("ASK", line); reply != "" { // a server that asks on and on
+		for range 50 {
+			ask(reply)
+		}
+	}
+	if !inline && mechanism != "LOGIN" {
+		if reply := s.fault("TWO STEPS", line); reply != "" {
+			return s.say("AUTH", line, reply)
+		}
+		response = ask("")
+	}
+	plain, _ := base64.StdEncoding.DecodeString(response)
+	var ok bool
+	switch mechanism {
+	case "LOGIN":
 		user, _ := base64.StdEncoding.DecodeString(ask("VXNlciBOYW1lAA=="))
 		pass, _ := base64.StdEncoding.DecodeString(ask("what else?"))
-		given = "\x00" + string(user) + "\x00" + string(pass)
-	case mechanism == "PLAIN":
-		if !inline {
-			response = ask("")
+		ok = string(user) == username && strings.HasPrefix(string(pass), password)
+	case "PLAIN":
+		ok = strings.HasPrefix(string(plain), "\x00"+username+"\x00"+password)
+	case "EXTERNAL":
+		nc, secured := s.nc.(*tls.Conn)
+		ok = secured && len(nc.ConnectionState().PeerCertificates) > 0
+	case "XOAUTH2", "OAUTHBEARER":
+		token, _, _ := strings.Cut(afterLast(string(plain), "auth=Bearer "), "\x01")
+		if ok = s.takes != nil && s.takes(token); !ok && s.challenge != "" {
+			ask(base64.StdEncoding.EncodeToString([]byte(s.challenge)))
 		}
-		plain, _ := base64.StdEncoding.DecodeString(response)
-		given = string(plain)
 	}
-	if strings.HasPrefix(given, "\x00"+username+"\x00"+password) {
+	if ok {
 		return s.answer("AUTH", line, "235 2.7.0 welcome")
 	}
 	return s.answer("AUTH", line, "535 5.7.8 no")
 }
+
+func afterLast(s, sep string) string { return s[strings.LastIndex(s, sep)+len(sep):] }
 
 func (s *session) data() bool {
 	usual := "354 go on"

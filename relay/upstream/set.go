@@ -27,8 +27,10 @@ type Options struct {
 	DataDir string
 	// Accounts by name, for those with a route of their own.
 	Accounts map[string]Account
-	Metrics  *metrics.Metrics
-	Log      *slog.Logger
+	// Tokens by the name of the upstream, for those that log in with them.
+	Tokens  map[string]transport.Tokens
+	Metrics *metrics.Metrics
+	Log     *slog.Logger
 }
 
 // Set is every upstream and route of one configuration. Its methods are safe

@@ -57,11 +57,12 @@ type made struct {
 	hostname string
 	dataDir  string
 	roots    []byte // what the CA file held
+	tokens   transport.Tokens
 }
 
 func (m made) same(n made) bool {
 	return reflect.DeepEqual(m.cfg, n.cfg) && m.hostname == n.hostname &&
-		m.dataDir == n.dataDir && bytes.Equal(m.roots, n.roots)
+		m.dataDir == n.dataDir && bytes.Equal(m.roots, n.roots) && m.tokens == n.tokens
 }
 
 // newUpstream builds cfg, or returns old's upstream of that name when it was
@@ -71,7 +72,7 @@ func newUpstream(connecting context.Context, cfg Upstream, o Options, old *Set) 
 	if err != nil {
 		return nil, fmt.Errorf("upstream %q: ca: %w", cfg.Name, err)
 	}
-	from := made{cfg: cfg, hostname: o.Hostname, dataDir: o.DataDir, roots: roots}
+	from := made{cfg: cfg, hostname: o.Hostname, dataDir: o.DataDir, roots: roots, tokens: o.Tokens[cfg.Name]}
 	if old != nil {
 		if u := old.upstreams[cfg.Name]; u != nil && u.made.same(from) {
 			return u, nil

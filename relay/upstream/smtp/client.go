@@ -1,8 +1,8 @@
 // Package smtp is the way through a server that speaks SMTP.
 //
 // A delivery takes these steps, on a connection kept from an earlier one when
-// there is one: connect, TLS, greeting and EHLO, AUTH; then MAIL, RCPT, DATA, the
-// content, the final dot. What fails before MAIL, or by a 421 to it, is a
+// there is one: get a token, connect, TLS, greeting and EHLO, AUTH; then MAIL,
+// RCPT, DATA, the content, the final dot. What fails before MAIL, or by a 421 to it, is a
 // transport.Unreachable and never the mail's. From the moment the final dot may
 // have left, a lost answer makes an Uncertain result and nothing else does.
 package smtp
@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"time"
 
 	"postern/metrics"
@@ -34,9 +35,19 @@ type Config struct {
 	Roots []byte
 	// ServerName is the name its certificate must have.
 	ServerName string
-	// Username and Password log in; empty: no AUTH.
+	// MinTLS is the least version of TLS, such as tls.VersionTLS12.
+	MinTLS uint16
+	// Certificate is shown to a server that asks for one.
+	Certificate Certificate
+	// Source is the address to connect from; not valid: any.
+	Source netip.Addr
+	// Username logs in with Password or with Tokens; neither: no AUTH, or EXTERNAL
+	// with the Certificate.
 	Username string
 	Password setting.Secret
+	Tokens   transport.Tokens
+	// Mechanisms are those of AUTH in order of preference; empty: the usual.
+	Mechanisms []string
 	// MessagesPerConnection before a connection is closed, and Idle, how long an
 	// unused one is kept.
 	MessagesPerConnection int
@@ -73,9 +84,12 @@ type Client struct {
 
 // New connects to nothing yet.
 func New(cfg Config) *Client {
-	c := &Client{cfg: cfg, tls: clientTLS(cfg.ServerName, cfg.Roots), Patience: standard, pool: pool{keep: cfg.Idle}}
+	c := &Client{cfg: cfg, tls: clientTLS(cfg), Patience: standard, pool: pool{keep: cfg.Idle}}
 	c.Dial = func(ctx context.Context) (net.Conn, error) {
 		d := net.Dialer{Timeout: c.Patience.Dial}
+		if cfg.Source.IsValid() {
+			d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(cfg.Source, 0))
+		}
 		return d.DialContext(ctx, "tcp", cfg.Address)
 	}
 	return c
@@ -99,12 +113,33 @@ func (h *Client) Send(ctx context.Context, l transport.Letter) ([]transport.Resu
 			return results, err
 		}
 	}
-	c, err := h.connect(ctx)
-	if err != nil {
-		return nil, err
+	return h.fresh(ctx, l)
+}
+
+// fresh sends over a new connection. When the server refuses the token it gets
+// another one, once; then only a person can help.
+func (h *Client) fresh(ctx context.Context, l transport.Letter) ([]transport.Result, error) {
+	for again := false; ; again = true {
+		secret, err := h.secret(ctx)
+		if err != nil {
+			return nil, err
+		}
+		c, err := h.connect(ctx, secret)
+		var results []transport.Result
+		if err == nil {
+			h.heard.Set(c.ext.offer())
+			results, err = h.deliver(ctx, c, l)
+		}
+		fault := h.tokenRefused(err)
+		if fault == nil {
+			return results, err
+		}
+		h.cfg.Tokens.Reject(secret)
+		if again {
+			fault.Advice.Action = transport.Configure
+			return nil, fault
+		}
 	}
-	h.heard.Set(c.ext.offer())
-	return h.deliver(ctx, c, l)
 }
 
 // deliver makes one transaction and keeps c for another, if it may.
@@ -118,20 +153,29 @@ func (h *Client) deliver(ctx context.Context, c *conn, l transport.Letter) ([]tr
 	switch {
 	case c.broken:
 		c.abort()
-	case c.used >= h.cfg.MessagesPerConnection:
+	case c.used >= h.mostOf(c):
 		c.quit()
 	default:
 		h.pool.put(c)
 	}
 	switch {
 	case t.loginLost != nil:
-		return nil, transport.NewUnreachable(h.cfg.Name, transport.PhaseAuth, t.loginLost)
+		return nil, h.unreachable(transport.PhaseAuth, t.loginLost)
 	case t.turnedAway != nil:
-		return nil, transport.NewUnreachable(h.cfg.Name, transport.PhaseGreeting, fmt.Errorf("MAIL: %w", t.turnedAway))
+		return nil, h.unreachable(transport.PhaseGreeting, fmt.Errorf("MAIL: %w", t.turnedAway))
 	case t.unfit != nil:
 		return nil, &transport.Unfit{Upstream: h.cfg.Name, Reply: t.unfit}
 	}
 	return t.results, err
+}
+
+// mostOf is how many messages c may carry, by our limit and the server's.
+func (h *Client) mostOf(c *conn) int {
+	most := h.cfg.MessagesPerConnection
+	if n := c.ext.limit("MAILMAX"); n > 0 {
+		most = min(most, n)
+	}
+	return most
 }
 
 // Offer is what the server offered on the last connection.

@@ -20,6 +20,9 @@ type Patience struct {
 	// Quit is for goodbyes, and for the last word of a server that stopped
 	// reading: nobody waits long for either.
 	Quit time.Duration
+	// Ready and Envelope are for all steps up to the login, and for all from MAIL to
+	// the reply to DATA: each for itself could take an octet at a time.
+	Ready, Envelope time.Duration
 }
 
 var standard = Patience{
@@ -31,6 +34,8 @@ var standard = Patience{
 	Block:     3 * time.Minute,
 	End:       10 * time.Minute,
 	Quit:      2 * time.Second,
+	Ready:     10 * time.Minute,
+	Envelope:  30 * time.Minute,
 }
 
 // blockSize is how much content is read and written at once.
@@ -44,6 +49,7 @@ type conn struct {
 	w        *bufio.Writer
 	patience Patience
 	writing  time.Duration // what each write may take now
+	until    time.Time     // the end of all waiting for replies, unless it is zero
 	ext      extensions
 	closing  func() // once
 	// used counts transactions. dirty: one was begun and not ended, so that
@@ -71,7 +77,11 @@ func (c *conn) Write(p []byte) (int, error) {
 
 // reply reads one reply, all of it within wait.
 func (c *conn) reply(wait time.Duration) (message.Reply, error) {
-	if err := c.nc.SetReadDeadline(time.Now().Add(wait)); err != nil {
+	deadline := time.Now().Add(wait)
+	if !c.until.IsZero() && c.until.Before(deadline) {
+		deadline = c.until
+	}
+	if err := c.nc.SetReadDeadline(deadline); err != nil {
 		return message.Reply{}, err
 	}
 	return readReply(c.r)

@@ -1,9 +1,9 @@
 package smtp
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -13,12 +13,18 @@ import (
 	"postern/relay/upstream/transport"
 )
 
-// connect opens a session that is ready for MAIL. An error is an *Unreachable,
-// transport.ErrStopping, or that of ctx.
-func (h *Client) connect(ctx context.Context) (*conn, error) {
+// connecting is ctx as long as sessions may be brought up to MAIL.
+func (h *Client) connecting(ctx context.Context) (_ context.Context, done func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	defer context.AfterFunc(h.cfg.Connecting, func() { cancel(transport.ErrStopping) })()
+	stop := context.AfterFunc(h.cfg.Connecting, func() { cancel(transport.ErrStopping) })
+	return ctx, func() { stop(); cancel(nil) }
+}
+
+// connect opens a session that is ready for MAIL, logged in by the secret. An error is an *Unreachable,
+// transport.ErrStopping, or that of ctx.
+func (h *Client) connect(ctx context.Context, secret string) (*conn, error) {
+	ctx, done := h.connecting(ctx)
+	defer done()
 	began := time.Now()
 	raw, err := h.Dial(ctx)
 	if err != nil {
@@ -28,7 +34,9 @@ func (h *Client) connect(ctx context.Context) (*conn, error) {
 	open.Inc()
 	c := newConn(raw, h.Patience, open.Dec)
 	stop := context.AfterFunc(ctx, c.abort)
-	phase, err := h.greet(ctx, c, began)
+	c.until = time.Now().Add(c.patience.Ready)
+	phase, err := h.greet(ctx, c, secret, began)
+	c.until = time.Time{}
 	if !stop() && err == nil {
 		err = ctx.Err()
 	}
@@ -44,12 +52,28 @@ func (h *Client) blame(ctx context.Context, phase string, err error) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("%s: %w", phase, context.Cause(ctx))
 	}
-	return transport.NewUnreachable(h.cfg.Name, phase, err)
+	return h.unreachable(phase, err)
+}
+
+// unreachable says what to do about err, as the server's provider knows it.
+func (h *Client) unreachable(phase string, err error) error {
+	fault := transport.NewUnreachable(h.cfg.Name, phase, err)
+	var reply *message.Reply
+	if !errors.As(err, &reply) {
+		return fault
+	}
+	at := transport.AtGreeting
+	if phase == transport.PhaseAuth {
+		at = transport.AtAuth
+	}
+	fault.Advice = h.cfg.Judge(at, *reply).Advice
+	fault.Hint = cmp.Or(fault.Advice.Hint, fault.Hint)
+	return fault
 }
 
 // greet brings a fresh connection to the point where MAIL may be said. With an
 // error it names the phase that failed.
-func (h *Client) greet(ctx context.Context, c *conn, began time.Time) (phase string, err error) {
+func (h *Client) greet(ctx context.Context, c *conn, secret string, began time.Time) (phase string, err error) {
 	if h.cfg.TLS == Implicit {
 		h.took(transport.PhaseConnect, began)
 		if err := h.handshake(ctx, c); err != nil {
@@ -57,10 +81,10 @@ func (h *Client) greet(ctx context.Context, c *conn, began time.Time) (phase str
 		}
 	}
 	if err := greeting(c); err != nil {
-		return transport.PhaseGreeting, err
+		return phaseOf(err), err
 	}
 	if err := hello(c, h.cfg.Hostname); err != nil {
-		return transport.PhaseGreeting, err
+		return phaseOf(err), err
 	}
 	if h.cfg.TLS == StartTLS {
 		h.took(transport.PhaseConnect, began)
@@ -68,17 +92,22 @@ func (h *Client) greet(ctx context.Context, c *conn, began time.Time) (phase str
 			return transport.PhaseTLS, err
 		}
 		if err := hello(c, h.cfg.Hostname); err != nil {
-			return transport.PhaseGreeting, err
+			return phaseOf(err), err
 		}
 	}
 	if h.cfg.TLS == NoTLS {
 		h.took(transport.PhaseConnect, began)
 	}
-	if h.cfg.Username != "" {
-		defer h.took(transport.PhaseAuth, time.Now())
-		return transport.PhaseAuth, h.login(c)
+	return transport.PhaseAuth, h.login(c, secret)
+}
+
+// phaseOf is the greeting, unless the server ended TLS: what it does not like of
+// our certificate, it says only after the handshake (RFC 8446, section 4.6.2).
+func phaseOf(err error) string {
+	if alert := new(net.OpError); errors.As(err, &alert) && alert.Op == "remote error" {
+		return transport.PhaseTLS
 	}
-	return "", nil
+	return transport.PhaseGreeting
 }
 
 func greeting(c *conn) error {
@@ -140,52 +169,4 @@ func (h *Client) handshake(ctx context.Context, c *conn) error {
 		return err
 	}
 	return nc.HandshakeContext(ctx)
-}
-
-// clientTLS verifies against the roots (the system's when nil), always by name
-// and always with SNI.
-func clientTLS(name string, roots []byte) *tls.Config {
-	config := &tls.Config{
-		ServerName:         name,
-		MinVersion:         tls.VersionTLS12,
-		ClientSessionCache: tls.NewLRUClientSessionCache(4),
-	}
-	if roots != nil {
-		config.RootCAs = x509.NewCertPool()
-		config.RootCAs.AppendCertsFromPEM(roots)
-	}
-	return config
-}
-
-// login proves who we are. The password crosses no network in clear.
-func (h *Client) login(c *conn) error {
-	if _, secured := c.nc.(*tls.Conn); !secured && !toLoopback(c.raw) {
-		return errors.New("the password would cross the network in clear")
-	}
-	password, err := h.cfg.Password.Reveal()
-	if err != nil {
-		return fmt.Errorf("the password cannot be read: %w", err)
-	}
-	var reply message.Reply
-	switch mechanism := chooseMechanism(c.ext.mechanisms()); mechanism {
-	case "PLAIN":
-		reply, err = authPlain(c, h.cfg.Username, password)
-	case "LOGIN":
-		reply, err = authLogin(c, h.cfg.Username, password)
-	default:
-		return fmt.Errorf("the server offers neither AUTH PLAIN nor LOGIN, only %q", c.ext["AUTH"])
-	}
-	if err != nil {
-		return fmt.Errorf("AUTH: %w", err)
-	}
-	if reply.Code != 235 {
-		reply = withhold(reply, password)
-		return &reply
-	}
-	return nil
-}
-
-func toLoopback(nc net.Conn) bool {
-	a, ok := nc.RemoteAddr().(*net.TCPAddr)
-	return ok && a.IP.IsLoopback()
 }

@@ -43,5 +43,17 @@ func (e extensions) mechanisms() []string {
 
 // offer is what the reply to EHLO says of it.
 func (e extensions) offer() transport.Offer {
-	return transport.Offer{Size: e.maxSize(), EightBit: e.has("8BITMIME"), UTF8: e.has("SMTPUTF8")}
+	return transport.Offer{Size: e.maxSize(), EightBit: e.has("8BITMIME"), UTF8: e.has("SMTPUTF8"), Recipients: e.limit("RCPTMAX")}
+}
+
+// limit is one of RFC 9422; 0 when there is none.
+func (e extensions) limit(name string) int {
+	for word := range strings.FieldsSeq(strings.ToUpper(e["LIMITS"])) {
+		if value, ok := strings.CutPrefix(word, name+"="); ok {
+			if n, err := strconv.Atoi(value); err == nil && n > 0 {
+				return n
+			}
+		}
+	}
+	return 0
 }

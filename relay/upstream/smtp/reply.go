@@ -72,11 +72,18 @@ func readLine(r *bufio.Reader) (string, error) {
 	return strings.TrimSuffix(string(line[:len(line)-1]), "\r"), nil
 }
 
+// errNoReply is a line that is no reply.
+type errNoReply string
+
+func (e errNoReply) Error() string {
+	return fmt.Sprintf("%.80q, which is not an SMTP reply", string(e))
+}
+
 // splitReplyLine reads "250-text", "250 text" or "250".
 func splitReplyLine(line string) (code int, text string, more bool, err error) {
 	if len(line) < 3 || line[0] < '2' || line[0] > '5' || !isDigit(line[1]) || !isDigit(line[2]) ||
 		len(line) > 3 && line[3] != ' ' && line[3] != '-' {
-		return 0, "", false, fmt.Errorf("%.80q, which is not an SMTP reply", line)
+		return 0, "", false, errNoReply(line)
 	}
 	code = int(line[0]-'0')*100 + int(line[1]-'0')*10 + int(line[2]-'0')
 	if len(line) == 3 {

@@ -97,7 +97,10 @@ func (t *transaction) run() error {
 	defer body.Close()
 
 	began := time.Now()
-	if err := t.envelope(); err != nil {
+	t.c.until = began.Add(t.c.patience.Envelope)
+	err = t.envelope()
+	t.c.until = time.Time{}
+	if err != nil {
 		t.c.broken = true
 		return t.breakOff(err)
 	}
