@@ -29,7 +29,7 @@ func (r *Relay) deliver(s *stations, slot *upstream.Slot, c *queue.Claim) {
 	if err != nil {
 		results = s.unsent(c, err)
 	}
-	settled, err := r.queue.Settle(r.recording, c, results)
+	settled, err := r.queue.Settle(r.recording, c, results, nil)
 	if err != nil {
 		r.log.Error("outcome not recorded; the delivery counts as uncertain", "id", c.Message.ID, "upstream", c.Upstream, "error", err)
 		return

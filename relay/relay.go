@@ -185,7 +185,7 @@ func (r *Relay) watch(ctx context.Context) error {
 		case <-r.queue.Failed():
 			return fmt.Errorf("the store cannot go on: %w", r.queue.Err())
 		case <-tick.C:
-			given, err := r.queue.Sweep(ctx)
+			given, err := r.queue.Sweep(ctx, nil)
 			if err != nil && ctx.Err() == nil {
 				r.log.Error("sweep", "error", err)
 			}

@@ -29,6 +29,9 @@ type Message struct {
 	Client Client
 	// Received is when the client began the transaction.
 	Received time.Time
+	// About is set for mail of our own: the id of the message it reports on, or
+	// "digest" when it is about many; "" for what a client handed us.
+	About string
 	// Changes is what the gateway did to the message before it was accepted, in
 	// order.
 	Changes []Change
@@ -58,6 +61,16 @@ func (m *Message) NeedsSMTPUTF8() bool {
 		}
 	}
 	return false
+}
+
+// RoutedBy is the sender that chooses its route: the return path, or, of mail of
+// our own, which has none, whom it goes to. A report leaves as the mail of the
+// one it is for does.
+func (m *Message) RoutedBy() Address {
+	if m.About != "" && len(m.To) > 0 {
+		return m.To[0].Address
+	}
+	return m.From
 }
 
 // Open reads the message as it goes on the wire: header, blank line, body,

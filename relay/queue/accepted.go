@@ -5,12 +5,13 @@ import (
 	"time"
 )
 
-// acceptances walks the messages from the latest. Rows are numbered in the order
+// acceptances walks the messages from the latest, without those of our own. Rows are numbered in the order
 // of their commits, and so nearly by time.
 const acceptances = `
 	SELECT m.account, CASE WHEN json_valid(m.client) THEN coalesce(m.client ->> '$.User', '') ELSE '' END, h.at,
 		(SELECT count(*) FROM deliveries d WHERE d.message = m.n)
 	FROM messages m JOIN history h ON h.message = m.n AND h.n = 0
+	WHERE m.about = ''
 	ORDER BY m.n DESC`
 
 // disorder is how much earlier than its neighbours in the order of commits a

@@ -106,7 +106,7 @@ func (a *acting) apply(t *tx) error {
 // message does what was ordered with one message.
 func (a *acting) message(t *tx, id string, now time.Time) (Acted, error) {
 	acted := Acted{ID: id}
-	found, err := t.deliveries(`SELECT m.n, m.id, m.account, m.received, m.sender, d.owner, `+deliveryColumns+`
+	found, err := t.deliveries(`SELECT m.n, m.id, m.account, m.received, `+routedBy+`, d.owner, `+deliveryColumns+`
 		FROM messages m JOIN deliveries d ON d.message = m.n WHERE m.id = ? ORDER BY d.message, d.n`, id)
 	if err != nil {
 		return acted, err

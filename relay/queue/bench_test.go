@@ -43,7 +43,7 @@ func BenchmarkLifecycleFromMemory(b *testing.B) {
 		if err != nil {
 			return err
 		}
-		_, err = s.Settle(b.Context(), c, deliveredOne)
+		_, err = s.Settle(b.Context(), c, deliveredOne, nil)
 		return err
 	})
 }
@@ -58,7 +58,7 @@ func BenchmarkLifecycle(b *testing.B) {
 		if err != nil || len(claims) == 0 {
 			return err
 		}
-		_, err = s.Settle(b.Context(), claims[0], deliveredOne)
+		_, err = s.Settle(b.Context(), claims[0], deliveredOne, nil)
 		return err
 	})
 }

@@ -66,7 +66,7 @@ func TestABusyDatabaseLosesNoOutcome(t *testing.T) {
 		want queue.State
 	}{
 		{"settled", func(s *queue.SQLite, c *queue.Claim) error {
-			_, err := s.Settle(t.Context(), c, deliveredOne)
+			_, err := s.Settle(t.Context(), c, deliveredOne, nil)
 			return err
 		}, queue.Delivered},
 		{"returned", func(s *queue.SQLite, c *queue.Claim) error { return s.Return(t.Context(), c, "") }, queue.Queued},
@@ -116,7 +116,7 @@ func TestAnOutcomeGivenUpIsNotExpected(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() {
-		_, err := s.Settle(ctx, c, deliveredOne)
+		_, err := s.Settle(ctx, c, deliveredOne, nil)
 		ended <- err
 	}()
 	select {
@@ -130,10 +130,10 @@ func TestAnOutcomeGivenUpIsNotExpected(t *testing.T) {
 	}
 	release()
 	second := putClaimed(t, s)
-	if _, err := s.Settle(t.Context(), c, deliveredOne); err != nil { // once more, by a caller that does not give up
+	if _, err := s.Settle(t.Context(), c, deliveredOne, nil); err != nil { // once more, by a caller that does not give up
 		t.Error(err)
 	}
-	if _, err := s.Settle(t.Context(), c, deliveredOne); err == nil {
+	if _, err := s.Settle(t.Context(), c, deliveredOne, nil); err == nil {
 		t.Error("settled twice")
 	}
 	if _, outcomes := s.InFlight(); outcomes != 1 {

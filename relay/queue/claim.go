@@ -136,9 +136,7 @@ func (c *claiming) take(t *tx, account string, now time.Time) (bool, error) {
 
 // load reads a message with its recipients that are due in the lane.
 func (c *claiming) load(t *tx, key int64, now time.Time) (*Claim, error) {
-	m, err := scanMessage(c.store.spoolDir(), func(dest ...any) error {
-		return t.get(`SELECT `+messageColumns+` FROM messages m LEFT JOIN contents c ON c.message = m.n WHERE m.n = ?`, []any{key}, dest...)
-	})
+	m, err := t.message(key, c.store.spoolDir())
 	if err != nil {
 		return nil, err
 	}
@@ -165,6 +163,13 @@ func (c *claiming) load(t *tx, key int64, now time.Time) (*Claim, error) {
 		claim.deliveries = append(claim.deliveries, d)
 	}
 	return claim, rows.Err()
+}
+
+// message reads the message of a row without its recipients.
+func (t *tx) message(key int64, spoolDir string) (*message.Message, error) {
+	return scanMessage(spoolDir, func(dest ...any) error {
+		return t.get(`SELECT `+messageColumns+` FROM messages m LEFT JOIN contents c ON c.message = m.n WHERE m.n = ?`, []any{key}, dest...)
+	})
 }
 
 // made is what an earlier attempt made of a message, the zero Made if nothing
@@ -195,7 +200,7 @@ func (c *claiming) mark(t *tx, claim *Claim) error {
 }
 
 // messageColumns are what scanMessage reads, of messages m and contents c.
-const messageColumns = `m.id, m.received, m.sender, m.envelope, m.client,
+const messageColumns = `m.id, m.received, m.sender, m.envelope, m.client, m.about,
 	c.header, c.header_sum, c.body, c.file, c.body_size, c.body_sum, c.eight_bit`
 
 // scanMessage reads a message without its recipients and verifies what it is
@@ -209,7 +214,7 @@ func scanMessage(spoolDir string, scan func(dest ...any) error) (*message.Messag
 	var file sql.NullString
 	var headerSum, size, sum sql.NullInt64
 	var eight sql.NullBool
-	if err := scan(&m.ID, &received, &sender, &envelope, &client, &header, &headerSum, &inline, &file, &size, &sum, &eight); err != nil {
+	if err := scan(&m.ID, &received, &sender, &envelope, &client, &m.About, &header, &headerSum, &inline, &file, &size, &sum, &eight); err != nil {
 		return nil, err
 	}
 	damaged := func(what any) (*message.Message, error) { return nil, fmt.Errorf("%w: %v", message.ErrDamaged, what) }

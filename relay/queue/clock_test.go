@@ -56,14 +56,14 @@ func TestAClockSetBackLeavesNoMailWaiting(t *testing.T) {
 		cfg := queuetest.Config()
 		cfg.Expire = -setting.Duration(time.Hour) // long ago, for what was received now
 		s.Configure(cfg)
-		if given, err := s.Sweep(t.Context()); err != nil || len(given) != 1 || given[0].ID != deferred {
+		if given, err := s.Sweep(t.Context(), nil); err != nil || len(given) != 1 || given[0].ID != deferred {
 			t.Errorf("given up: %v, %v", given, err)
 		}
 	}
 	t.Run("at a sweep", func(t *testing.T) {
 		s := openIn(t, t.TempDir(), queuetest.Config())
 		queued, deferred := fromTheFuture(t, s)
-		if _, err := s.Sweep(t.Context()); err != nil {
+		if _, err := s.Sweep(t.Context(), nil); err != nil {
 			t.Fatal(err)
 		}
 		isMended(t, s, queued, deferred)
@@ -77,7 +77,7 @@ func TestAClockSetBackLeavesNoMailWaiting(t *testing.T) {
 
 func settleAs(t *testing.T, s *queue.SQLite, c *queue.Claim, o message.Outcome) queue.Settled {
 	t.Helper()
-	settled, err := s.Settle(t.Context(), c, []message.Result{{Outcome: o}})
+	settled, err := s.Settle(t.Context(), c, []message.Result{{Outcome: o}}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,7 +88,7 @@ func TestASweepLeavesTimesWithinReach(t *testing.T) {
 	s := openIn(t, t.TempDir(), queuetest.Config())
 	c := putClaimed(t, s)
 	next := settleAs(t, s, c, message.Deferred).NextAt
-	if _, err := s.Sweep(t.Context()); err != nil {
+	if _, err := s.Sweep(t.Context(), nil); err != nil {
 		t.Fatal(err)
 	}
 	e, err := s.Show(t.Context(), c.Message.ID)

@@ -15,6 +15,9 @@ type Config struct {
 	Retry []setting.Duration `yaml:"retry"`
 	// Expire is how long a message is tried. Default 4d.
 	Expire setting.Duration `yaml:"expire"`
+	// WarnAfter is how long a message waits before its sender is told that it is
+	// late; 0: never. Default 4h.
+	WarnAfter setting.Duration `yaml:"warn_after"`
 	// Uncertain is what becomes of a delivery that may have been made: "retry"
 	// (default), through the same upstream, or "hold" for a person to decide.
 	Uncertain string `yaml:"uncertain"`
@@ -38,6 +41,7 @@ func DefaultConfig() Config {
 	return Config{
 		Retry:      []setting.Duration{minute, 5 * minute, 15 * minute, 30 * minute, hour, 2 * hour, 4 * hour},
 		Expire:     4 * day,
+		WarnAfter:  4 * hour,
 		Uncertain:  "retry",
 		Retention:  14 * day,
 		HistoryMax: 5 << 30,

@@ -129,7 +129,7 @@ func settle(ctx context.Context, s *queue.SQLite, c *queue.Claim, say func(strin
 		say("returning", c.Message.ID, 0) // from here on it may be claimed anew
 		return s.Return(ctx, c, "")
 	}
-	_, err := s.Settle(ctx, c, deliveredOne)
+	_, err := s.Settle(ctx, c, deliveredOne, nil)
 	if err == nil {
 		say("settled", c.Message.ID, 0)
 	}

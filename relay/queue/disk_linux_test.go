@@ -63,14 +63,14 @@ func TestARealFullDisk(t *testing.T) {
 	}
 	isReply(t, put(), 452)
 	for _, c := range claims {
-		if _, err := s.Settle(t.Context(), c, deliveredOne); err != nil {
+		if _, err := s.Settle(t.Context(), c, deliveredOne, nil); err != nil {
 			t.Fatalf("an outcome was not recorded: %v", err)
 		}
 	}
 	if err := os.Remove(filler); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Sweep(t.Context()); err != nil {
+	if _, err := s.Sweep(t.Context(), nil); err != nil {
 		t.Fatal(err)
 	}
 	if err := put(); err != nil {

@@ -199,7 +199,7 @@ func life(ctx context.Context, s *queue.SQLite, m *message.Message, content []by
 	if err != nil || len(claims) != 1 {
 		return true, false
 	}
-	_, err = s.Settle(ctx, claims[0], deliveredOne)
+	_, err = s.Settle(ctx, claims[0], deliveredOne, nil)
 	return true, err == nil
 }
 

@@ -16,6 +16,15 @@ import (
 type reader struct {
 	db  *sql.DB
 	dir string
+	old bool // the database is not yet brought up to date, and knows no reports
+}
+
+// columns are those of messages m that are there to be read.
+func (r *reader) columns(names string) string {
+	if r.old {
+		return strings.Replace(names, "m.about", "''", 1)
+	}
+	return names
 }
 
 func (r *reader) spoolDir() string { return filepath.Join(r.dir, "spool") }
@@ -25,7 +34,7 @@ const listLimit = 100
 
 // List implements Reader.
 func (r *reader) List(ctx context.Context, f Filter) ([]Entry, error) {
-	query, args := f.query()
+	query, args := f.query(r.columns(entryColumns))
 	rows, err := r.db.QueryContext(ctx, query, args...)
 	if err != nil {
 		return nil, err
@@ -51,11 +60,11 @@ func (r *reader) List(ctx context.Context, f Filter) ([]Entry, error) {
 	return entries, nil
 }
 
-const entryColumns = `m.n, m.id, m.received, m.finished, m.size, m.damaged, m.sender, m.envelope, m.client`
+const entryColumns = `m.n, m.id, m.received, m.finished, m.size, m.damaged, m.sender, m.envelope, m.client, m.about`
 
 // query is the filter in SQL. When only messages that have not ended can
 // match, those are walked, and not the ids of all that have.
-func (f Filter) query() (string, []any) {
+func (f Filter) query(columns string) (string, []any) {
 	var where []string
 	var args []any
 	and := func(condition string, values ...any) {
@@ -93,7 +102,7 @@ func (f Filter) query() (string, []any) {
 	if len(where) == 0 {
 		and("TRUE")
 	}
-	return "SELECT " + entryColumns + " FROM " + from + " WHERE " + strings.Join(where, " AND ") +
+	return "SELECT " + columns + " FROM " + from + " WHERE " + strings.Join(where, " AND ") +
 		" ORDER BY " + id + order + " LIMIT ?", append(args, limit)
 }
 
@@ -119,7 +128,7 @@ func scanEntry(row scanner) (e Entry, key int64, err error) {
 	var received int64
 	var finished sql.NullInt64
 	var sender, envelope, client string
-	if err := row.Scan(&key, &e.ID, &received, &finished, &e.Size, &e.Damaged, &sender, &envelope, &client); err != nil {
+	if err := row.Scan(&key, &e.ID, &received, &finished, &e.Size, &e.Damaged, &sender, &envelope, &client, &e.About); err != nil {
 		return e, 0, err
 	}
 	e.Received, e.Finished = fromMillis(received), fromMillis(finished.Int64)
@@ -152,7 +161,7 @@ func (r *reader) loadDeliveries(ctx context.Context, e *Entry, key int64) error 
 // Show implements Reader.
 func (r *reader) Show(ctx context.Context, id string) (*Entry, error) {
 	id = strings.ToLower(id)
-	e, key, err := scanEntry(r.db.QueryRowContext(ctx, `SELECT `+entryColumns+` FROM messages m WHERE m.id = ?`, id))
+	e, key, err := scanEntry(r.db.QueryRowContext(ctx, `SELECT `+r.columns(entryColumns)+` FROM messages m WHERE m.id = ?`, id))
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, fmt.Errorf("%s: %w", id, ErrNotFound)
 	}
@@ -196,7 +205,7 @@ func (r *reader) loadHistory(ctx context.Context, e *Entry, key int64) error {
 // loadContent adds header and body. What prevents it is told in Damaged.
 func (r *reader) loadContent(ctx context.Context, e *Entry, key int64) {
 	m, err := scanMessage(r.spoolDir(), func(dest ...any) error {
-		return r.db.QueryRowContext(ctx, `SELECT `+messageColumns+`
+		return r.db.QueryRowContext(ctx, `SELECT `+r.columns(messageColumns)+`
 			FROM messages m LEFT JOIN contents c ON c.message = m.n WHERE m.n = ?`, key).Scan(dest...)
 	})
 	if m != nil {

@@ -88,7 +88,8 @@ func TestAnOlderSchemaIsBroughtUpToDate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := db.Exec("ALTER TABLE contents DROP COLUMN made; PRAGMA user_version = 1"); err != nil {
+	if _, err := db.Exec(`ALTER TABLE contents DROP COLUMN made; DROP TABLE digest; DROP INDEX messages_unwarned;
+		ALTER TABLE messages DROP COLUMN warned; ALTER TABLE messages DROP COLUMN about; PRAGMA user_version = 1`); err != nil {
 		t.Fatal(err)
 	}
 	if err := db.Close(); err != nil {
@@ -382,7 +383,7 @@ func isSetAside(t *testing.T, s *queue.SQLite, id, want string) {
 func TestDamageFoundWhileSendingSetsAside(t *testing.T) {
 	for name, end := range map[string]func(s *queue.SQLite, c *queue.Claim) error{
 		"settled": func(s *queue.SQLite, c *queue.Claim) error {
-			_, err := s.Settle(t.Context(), c, []message.Result{{Outcome: message.Deferred}})
+			_, err := s.Settle(t.Context(), c, []message.Result{{Outcome: message.Deferred}}, nil)
 			return err
 		},
 		"returned": func(s *queue.SQLite, c *queue.Claim) error { return s.Return(t.Context(), c, "it cannot be read") },

@@ -81,8 +81,8 @@ func newPut(m *message.Message, b *body, lane, upstream, owner string, now time.
 
 func (p *put) apply(t *tx) error {
 	m := p.m
-	row, err := t.exec(`INSERT INTO messages (id, account, received, sender, envelope, client, size) VALUES (?,?,?,?,?,?,?)`,
-		m.ID, m.Client.Account, millis(m.Received), m.From.String(), p.envelope, p.client, m.Header.Size()+2+p.body.size)
+	row, err := t.exec(`INSERT INTO messages (id, account, received, sender, envelope, client, size, about) VALUES (?,?,?,?,?,?,?,?)`,
+		m.ID, m.Client.Account, millis(m.Received), m.From.String(), p.envelope, p.client, m.Header.Size()+2+p.body.size, m.About)
 	if err != nil {
 		return err
 	}

@@ -25,6 +25,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"iter"
 	"time"
 
 	"postern/metrics"
@@ -69,22 +70,32 @@ type Store interface {
 	Reassign(ctx context.Context, c *Claim, upstream string) error
 
 	// Settle records how the recipients of a claim fared, results parallel to
-	// c.Message.To, with what was Made of it, and decides what becomes of each. While it cannot, because
+	// c.Message.To, with what was Made of it, decides what becomes of each, and
+	// makes durable with that what the Reporter tells of it. While it cannot, because
 	// the disk is full or another program has the database locked, it keeps
 	// trying until ctx ends; until then nothing else is claimed, because an
 	// outcome that is lost means mail sent twice.
-	Settle(ctx context.Context, c *Claim, results []message.Result) ([]Settled, error)
+	Settle(ctx context.Context, c *Claim, results []message.Result, tell Reporter) ([]Settled, error)
 
 	// Return gives back a claim of which nothing was sent: due at once, the
 	// attempt not counted. A reason, if not "", goes to the history. It keeps
 	// trying as Settle does.
 	Return(ctx context.Context, c *Claim, reason string) error
 
-	// Sweep gives up on deliveries that wait beyond their time, deletes history
+	// Sweep gives up on deliveries that wait beyond their time, as Settle does, deletes history
 	// past its retention or size, and brings times back from a future that the
 	// clock has left: no delivery waits longer than the longest retry, and what
 	// was received later than now was received now. Call it about once a minute.
-	Sweep(ctx context.Context) ([]Settled, error)
+	Sweep(ctx context.Context, tell Reporter) ([]Settled, error)
+
+	// Warn asks, of every message that waits longer than warn_after, once, what
+	// is told of the deliveries that wait, and returns those a report is about.
+	Warn(ctx context.Context, tell Reporter) ([]Settled, error)
+
+	// Digest puts one message in the queue about all that was left to the next
+	// digest, and forgets that, in one transaction, once the first of it has
+	// waited that long. It returns the id of the message, "" when it is not time.
+	Digest(ctx context.Context, every time.Duration, write func(failures iter.Seq[Failure]) Report) (id string, err error)
 
 	// Reroute asks route for the lane of every message that has not ended and
 	// moves its deliveries there, those pinned to an upstream excepted. With
@@ -205,6 +216,11 @@ type Delivery struct {
 	// RemoteID is the upstream's queue id once delivered, if it told one.
 	RemoteID string
 
+	// last is what the upstream said last, where Reply is what we say of it, and
+	// expired that there was no more time.
+	last    message.Reply
+	expired bool
+
 	n          int  // place among the message's recipients, from 0
 	unreadable bool // Recipient is only what could be made of it
 }
@@ -223,6 +239,13 @@ type Settled struct {
 	Received    time.Time
 	Reply       message.Reply
 	RemoteID    string
+	// Last is what the upstream said last, if it said anything; Reply may be what
+	// we say of it.
+	Last message.Reply
+	// Expired is set when it was given up because its time was over.
+	Expired bool
+	// Report is the id of the report that tells of it; "" if none does.
+	Report string
 }
 
 // Entry is a message as the store knows it.
@@ -231,6 +254,8 @@ type Entry struct {
 	message.Envelope
 	Client   message.Client
 	Received time.Time
+	// About is the id of the message that this one reports on, "digest", or "".
+	About string
 	// Finished is when the last recipient ended; zero before.
 	Finished time.Time
 	// Size is in octets on the wire, header included.
@@ -251,7 +276,7 @@ type Entry struct {
 type Event struct {
 	At time.Time `json:"-"`
 	// What happened: accepted, attempted, returned, interrupted (the process
-	// died while sending), expired, damaged, ended; or what a person ordered: retried,
+	// died while sending), expired, reported, damaged, ended; or what a person ordered: retried,
 	// held, released, dropped, settled.
 	What string `json:"-"`
 	// Upstream is the one claimed for.

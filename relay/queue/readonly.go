@@ -34,6 +34,10 @@ func openReadOnly(path, dir string) (*readOnly, error) {
 	if err == nil && version == 0 {
 		err = errors.New("it is empty; start Postern once to make it")
 	}
+
+	if err == nil {
+		err = db.QueryRow(`SELECT NOT EXISTS (SELECT 1 FROM pragma_table_info('messages') WHERE name = 'about')`).Scan(&r.old)
+	}
 	if err != nil {
 		return nil, errors.Join(err, r.Close())
 	}

@@ -34,7 +34,7 @@ func TestAReassignedClaimSettlesByItsNewUpstream(t *testing.T) {
 	if err := s.Reassign(t.Context(), c, "backup"); err != nil {
 		t.Fatal(err)
 	}
-	settled, err := s.Settle(t.Context(), c, []message.Result{{Outcome: message.Uncertain}})
+	settled, err := s.Settle(t.Context(), c, []message.Result{{Outcome: message.Uncertain}}, nil)
 	if err != nil || settled[0].Upstream != "backup" || settled[0].Lane != message.PinnedLane("backup") {
 		t.Errorf("%+v, %v", settled, err)
 	}

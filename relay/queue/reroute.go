@@ -46,6 +46,10 @@ func (s *SQLite) Orphans(ctx context.Context, lanes []string) (map[string]int, e
 	return orphans, rows.Err()
 }
 
+// routedBy is the sender that chooses the route of messages m, as
+// [message.Message.RoutedBy].
+const routedBy = `iif(m.about = '', m.sender, (SELECT recipient FROM deliveries WHERE message = m.n ORDER BY n LIMIT 1))`
+
 // laneMove takes a message's deliveries from one lane to another.
 type laneMove struct {
 	key      int64
@@ -54,7 +58,7 @@ type laneMove struct {
 
 // moves is what the routes change about the messages that have not ended.
 func (s *SQLite) moves(ctx context.Context, route func(string, message.Address) (string, bool)) ([]laneMove, error) {
-	rows, err := s.db.QueryContext(ctx, `SELECT DISTINCT m.n, m.account, m.sender, d.lane FROM messages m INDEXED BY messages_open
+	rows, err := s.db.QueryContext(ctx, `SELECT DISTINCT m.n, m.account, `+routedBy+`, d.lane FROM messages m INDEXED BY messages_open
 		JOIN deliveries d ON d.message = m.n WHERE m.finished IS NULL AND d.state IN ('queued','deferred','held','sending')`)
 	if err != nil {
 		return nil, err

@@ -49,7 +49,7 @@ func (s schedule) expired(received, now time.Time) bool {
 // temporary refusal leaves it uncertain and pinned, and a final one says so.
 func (s schedule) settle(d Delivery, r message.Result, received, now time.Time, chance float64) Delivery {
 	d.Attempts++
-	d.Reply, d.RemoteID = r.Reply, r.RemoteID
+	d.Reply, d.RemoteID, d.last = r.Reply, r.RemoteID, r.Reply
 	d.NextAt = time.Time{}
 	_, pinned := message.PinnedTo(d.Lane)
 	switch r.Outcome {
@@ -107,6 +107,7 @@ func (s schedule) giveUp(d Delivery) Delivery {
 		text += "; the last reply was: " + last
 	}
 	d.State, d.NextAt = Failed, time.Time{}
+	d.last, d.expired = d.Reply, true
 	d.Reply = message.Reply{Enhanced: "5.4.7", Text: text} // RFC 3463, section 3.5: delivery time expired
 	return d
 }

@@ -62,7 +62,7 @@ func TestWaitWakesAtTheNextAttempt(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		settled, err := s.Settle(t.Context(), c, []message.Result{{Outcome: message.Deferred}})
+		settled, err := s.Settle(t.Context(), c, []message.Result{{Outcome: message.Deferred}}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

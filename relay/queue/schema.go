@@ -13,6 +13,7 @@ import (
 var migrations = []string{
 	schema,
 	`ALTER TABLE contents ADD COLUMN made TEXT NOT NULL DEFAULT '';`, // JSON of Made, '' without signatures
+	reports,
 }
 
 // schemaVersion is that of a database that has seen all of them; a newer one
@@ -81,6 +82,19 @@ CREATE TABLE history (
 	detail  TEXT NOT NULL,             -- JSON
 	PRIMARY KEY (message, n)
 ) STRICT, WITHOUT ROWID;
+`
+
+// reports is what is told of deliveries: messages of our own, and the failures
+// that the next digest names.
+const reports = `
+ALTER TABLE messages ADD COLUMN about TEXT NOT NULL DEFAULT '';    -- the id it reports on, or 'digest'
+ALTER TABLE messages ADD COLUMN warned INTEGER NOT NULL DEFAULT 0; -- 1: its delay has been told of, or need not be
+CREATE INDEX messages_unwarned ON messages (received) WHERE finished IS NULL AND warned = 0;
+CREATE TABLE digest (
+	n      INTEGER PRIMARY KEY,
+	at     INTEGER NOT NULL,
+	detail TEXT NOT NULL               -- JSON of Settled
+) STRICT;
 `
 
 // migrate brings a database to our schema, or refuses one from the future.

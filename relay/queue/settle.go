@@ -12,7 +12,7 @@ import (
 )
 
 // Settle implements Store.
-func (s *SQLite) Settle(ctx context.Context, c *Claim, results []message.Result) ([]Settled, error) {
+func (s *SQLite) Settle(ctx context.Context, c *Claim, results []message.Result, tell Reporter) ([]Settled, error) {
 	if len(results) != len(c.deliveries) {
 		return nil, fmt.Errorf("%d results for %d recipients", len(results), len(c.deliveries))
 	}
@@ -22,15 +22,11 @@ func (s *SQLite) Settle(ctx context.Context, c *Claim, results []message.Result)
 	for i, r := range results {
 		after[i] = schedule.settle(c.deliveries[i], r, c.Message.Received, now, rand.Float64())
 	}
-	event := Event{Upstream: c.Upstream, Changes: c.Made.Changes}
-	if err := s.end(ctx, c, after, now, attempted, event); err != nil {
+	e := ending{claim: c, after: after, now: now, what: attempted, event: Event{Upstream: c.Upstream, Changes: c.Made.Changes}, tell: tell}
+	if err := s.end(ctx, &e); err != nil {
 		return nil, err
 	}
-	settled := make([]Settled, len(after))
-	for i, d := range after {
-		settled[i] = newSettled(c.Message, d)
-	}
-	return settled, nil
+	return e.settled, nil
 }
 
 // attempted is what the history calls an attempt that came to an outcome.
@@ -51,23 +47,21 @@ func (s *SQLite) Return(ctx context.Context, c *Claim, reason string) error {
 	if reason == "" {
 		what = ""
 	}
-	return s.end(ctx, c, after, now, what, Event{Upstream: c.Upstream, Text: reason})
+	return s.end(ctx, &ending{claim: c, after: after, now: now, what: what, event: Event{Upstream: c.Upstream, Text: reason}})
 }
 
-// end ends a claim: its deliveries become what after says, which is recorded
-// under that name unless it is "".
-func (s *SQLite) end(ctx context.Context, c *Claim, after []Delivery, now time.Time, what string, event Event) error {
-	defer s.handIn(c)
-	damage := c.damage()
-	e := ending{claim: c, owner: s.incarnation, after: after, now: now, what: what, event: event, damage: damage}
+// end ends a claim.
+func (s *SQLite) end(ctx context.Context, e *ending) error {
+	defer s.handIn(e.claim)
+	e.owner, e.damage = s.incarnation, e.claim.damage()
 	err := s.w.do(ctx, outcome, e.apply)
 	if s.mayPass(err) {
-		err = s.insist(ctx, &e, err)
+		err = s.insist(ctx, e, err)
 	}
 	if err != nil {
 		return err
 	}
-	s.ended(e, damage != "")
+	s.ended(e)
 	return nil
 }
 
@@ -96,7 +90,7 @@ func (s *SQLite) insist(ctx context.Context, e *ending, err error) error {
 }
 
 // ended does what an ended claim brings with it, now that it is durable.
-func (s *SQLite) ended(e ending, damaged bool) {
+func (s *SQLite) ended(e *ending) {
 	if e.file != "" {
 		s.unlink(e.file)
 	}
@@ -105,7 +99,8 @@ func (s *SQLite) ended(e ending, damaged bool) {
 			s.bells.ring(d.Lane)
 		}
 	}
-	if !damaged {
+	s.ring(e.lanes)
+	if e.damage == "" {
 		return
 	}
 	s.log.Error("set aside a message that is damaged", "id", e.claim.Message.ID, "damage", e.damage)
@@ -124,7 +119,8 @@ func (c *Claim) damage() string {
 	return ""
 }
 
-// ending is the end of a claim on its way through the writer.
+// ending is the end of a claim on its way through the writer: its deliveries
+// become what after says, which is recorded under that name unless it is "".
 type ending struct {
 	claim  *Claim
 	owner  string
@@ -133,14 +129,17 @@ type ending struct {
 	what   string
 	event  Event
 	damage string
+	tell   Reporter
 
-	file string // to unlink
+	settled []Settled
+	lanes   []string // where reports wait
+	file    string   // to unlink
 }
 
 func (e *ending) apply(t *tx) error {
 	key := e.claim.key
 	event := e.event
-	event.Results = nil
+	event.Results, e.settled = nil, nil
 	for i := range e.after {
 		d := &e.after[i]
 		if e.damage != "" && !d.State.Ended() {
@@ -150,6 +149,7 @@ func (e *ending) apply(t *tx) error {
 			return err
 		}
 		event.Results = append(event.Results, d.result())
+		e.settled = append(e.settled, newSettled(e.claim.Message, *d))
 	}
 	if e.what != "" {
 		if err := t.record(key, e.now, e.what, event); err != nil {
@@ -167,6 +167,9 @@ func (e *ending) apply(t *tx) error {
 		}
 	}
 	var err error
+	if e.lanes, err = t.tell(e.tell, key, e.claim.Message, e.settled, e.now); err != nil {
+		return err
+	}
 	e.file, err = t.finish(key, e.now)
 	return err
 }
@@ -176,5 +179,6 @@ func newSettled(m *message.Message, d Delivery) Settled {
 		ID: m.ID, Account: m.Client.Account, From: m.From, Received: m.Received,
 		Recipient: d.Recipient.Address, State: d.State, Lane: d.Lane, Upstream: d.Upstream,
 		Attempts: d.Attempts, NextAt: d.NextAt, Reply: d.Reply, RemoteID: d.RemoteID,
+		Last: d.last, Expired: d.expired,
 	}
 }

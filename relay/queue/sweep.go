@@ -14,26 +14,27 @@ import (
 const sweepBatch = 200
 
 // Sweep implements Store.
-func (s *SQLite) Sweep(ctx context.Context) ([]Settled, error) {
+func (s *SQLite) Sweep(ctx context.Context, tell Reporter) ([]Settled, error) {
 	if !s.inPlace() {
 		return nil, s.Err()
 	}
 	err := errors.Join(s.restoreReserve(), s.mendTimes(ctx))
-	settled, expireErr := s.expire(ctx)
+	settled, expireErr := s.expire(ctx, tell)
 	return settled, errors.Join(err, expireErr, s.forget(ctx))
 }
 
 // expire gives up on what waits beyond its time.
-func (s *SQLite) expire(ctx context.Context) ([]Settled, error) {
+func (s *SQLite) expire(ctx context.Context, tell Reporter) ([]Settled, error) {
 	var all []Settled
 	for {
-		e := expiry{schedule: s.settings.Load().schedule, now: time.Now()}
+		e := expiry{schedule: s.settings.Load().schedule, now: time.Now(), spoolDir: s.spoolDir(), tell: tell}
 		if err := s.w.do(ctx, outcome, e.apply); err != nil {
 			return all, err
 		}
 		for _, file := range e.files {
 			s.unlink(file)
 		}
+		s.ring(e.lanes)
 		all = append(all, e.settled...)
 		if e.messages < sweepBatch {
 			return all, nil
@@ -45,14 +46,17 @@ func (s *SQLite) expire(ctx context.Context) ([]Settled, error) {
 type expiry struct {
 	schedule schedule
 	now      time.Time
+	spoolDir string
+	tell     Reporter
 
 	messages int
 	settled  []Settled
+	lanes    []string // where reports wait
 	files    []string // to unlink
 }
 
 func (e *expiry) apply(t *tx) error {
-	e.messages, e.settled, e.files = 0, nil, nil
+	e.messages, e.settled, e.lanes, e.files = 0, nil, nil, nil
 	overdue, err := t.deliveries(`SELECT m.n, m.id, m.account, m.received, m.sender, d.owner, `+deliveryColumns+`
 		FROM deliveries d JOIN messages m ON m.n = d.message
 		WHERE d.message IN (SELECT n FROM messages WHERE finished IS NULL AND received <= ?
@@ -63,28 +67,39 @@ func (e *expiry) apply(t *tx) error {
 	}
 	e.messages = len(overdue)
 	for _, o := range overdue {
-		event := Event{}
-		for _, d := range o.deliveries {
-			was := d.State
-			d = e.schedule.giveUp(d)
-			if err := t.move(o.key, was, o.owner, &d); err != nil {
-				return err
-			}
-			event.Results = append(event.Results, d.result())
-			e.settled = append(e.settled, newSettled(&o.message, d))
-		}
-		if err := t.record(o.key, e.now, "expired", event); err != nil {
+		if err := e.giveUp(t, o); err != nil {
 			return err
-		}
-		file, err := t.finish(o.key, e.now)
-		if err != nil {
-			return err
-		}
-		if file != "" {
-			e.files = append(e.files, file)
 		}
 	}
 	return nil
+}
+
+// giveUp is the end of one message's deliveries.
+func (e *expiry) giveUp(t *tx, o concerned) error {
+	var event Event
+	var settled []Settled
+	for _, d := range o.deliveries {
+		was := d.State
+		d = e.schedule.giveUp(d)
+		if err := t.move(o.key, was, o.owner, &d); err != nil {
+			return err
+		}
+		event.Results = append(event.Results, d.result())
+		settled = append(settled, newSettled(&o.message, d))
+	}
+	if err := t.record(o.key, e.now, "expired", event); err != nil {
+		return err
+	}
+	lanes, err := t.tellOf(e.tell, o, e.spoolDir, settled, e.now)
+	if err != nil {
+		return err
+	}
+	e.settled, e.lanes = append(e.settled, settled...), append(e.lanes, lanes...)
+	file, err := t.finish(o.key, e.now)
+	if file != "" {
+		e.files = append(e.files, file)
+	}
+	return err
 }
 
 // concerned is a message without its content, and some of its deliveries.

@@ -151,7 +151,7 @@ func TestAFailedSyncIsFinal(t *testing.T) {
 	isReply(t, err, 451)
 	spool.Discard()
 	// Nothing is tried again: the next commit would succeed.
-	if _, err := s.Settle(t.Context(), c, deliveredOne); err == nil {
+	if _, err := s.Settle(t.Context(), c, deliveredOne, nil); err == nil {
 		t.Error("settled after a failed sync")
 	}
 	if accepts, outcomes := s.InFlight(); accepts != 0 || outcomes != 0 {
@@ -183,12 +183,12 @@ func TestAFullDiskRefusesMessagesAndKeepsOutcomes(t *testing.T) {
 	if files, err := os.ReadDir(filepath.Join(dir, "spool")); err != nil || len(files) != 0 {
 		t.Errorf("left in the spool: %v, %v", files, err)
 	}
-	if _, err := s.Settle(t.Context(), c, deliveredOne); err != nil {
+	if _, err := s.Settle(t.Context(), c, deliveredOne, nil); err != nil {
 		t.Fatalf("the reserve did not help: %v", err)
 	}
 	isReply(t, s.Ready(), 452) // the reserve is spent
 	full.Store(false)
-	if _, err := s.Sweep(t.Context()); err != nil {
+	if _, err := s.Sweep(t.Context(), nil); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Ready(); err != nil {
@@ -221,7 +221,7 @@ func TestNothingIsSentWhileOutcomesCannotBeKept(t *testing.T) {
 	<-tried
 	settled := make(chan error, 1)
 	go func() {
-		_, err := s.Settle(t.Context(), c, deliveredOne)
+		_, err := s.Settle(t.Context(), c, deliveredOne, nil)
 		settled <- err
 	}()
 	<-tried
@@ -300,7 +300,7 @@ func TestNothingIsExpectedFromThoseWhoLeft(t *testing.T) {
 		t.Errorf("after put: %d, %d", accepts, outcomes)
 	}
 	spool.Discard()
-	if _, err := s.Settle(t.Context(), c, deliveredOne); err != nil {
+	if _, err := s.Settle(t.Context(), c, deliveredOne, nil); err != nil {
 		t.Fatal(err)
 	}
 	if accepts, outcomes := s.InFlight(); accepts != 0 || outcomes != 0 {

@@ -215,11 +215,11 @@ func testSettleTwice(t *testing.T, open Open) {
 	s := open(t, Config())
 	put(t, s, NewMessage("printer", 10, "a@example.com"))
 	c := claimOne(t, s, lane)
-	if _, err := s.Settle(t.Context(), c, nil); err == nil {
+	if _, err := s.Settle(t.Context(), c, nil, nil); err == nil {
 		t.Error("settled without results")
 	}
 	settle(t, s, c, deferred)
-	if _, err := s.Settle(t.Context(), c, []message.Result{delivered}); err == nil {
+	if _, err := s.Settle(t.Context(), c, []message.Result{delivered}, nil); err == nil {
 		t.Error("settled twice")
 	}
 	if err := s.Return(t.Context(), c, ""); err == nil {

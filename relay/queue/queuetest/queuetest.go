@@ -76,6 +76,9 @@ func Run(t *testing.T, open func(t *testing.T, cfg queue.Config) queue.Store) {
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, open) })
 	}
+	for _, test := range reports {
+		t.Run(test.name, func(t *testing.T) { test.run(t, open) })
+	}
 }
 
 // Config has short times and no lower bound of free space.
@@ -200,7 +203,7 @@ func claimOne(t *testing.T, s queue.Store, lane string) *queue.Claim {
 
 func settle(t *testing.T, s queue.Store, c *queue.Claim, results ...message.Result) []queue.Settled {
 	t.Helper()
-	settled, err := s.Settle(t.Context(), c, results)
+	settled, err := s.Settle(t.Context(), c, results, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -222,6 +225,7 @@ func result(o message.Outcome, code int, text string) message.Result {
 
 var (
 	delivered = message.Result{Outcome: message.Delivered, Reply: message.Reply{Code: 250, Enhanced: "2.0.0", Text: "ok"}, RemoteID: "r1"}
+	failed    = result(message.Failed, 550, "no such user")
 	deferred  = result(message.Deferred, 451, "not now")
 	uncertain = result(message.Uncertain, 0, "the answer was lost")
 )
@@ -265,7 +269,7 @@ func isReply(t *testing.T, err error, code int) {
 // sweep gives up what is overdue.
 func sweep(t *testing.T, s queue.Store) []queue.Settled {
 	t.Helper()
-	settled, err := s.Sweep(t.Context())
+	settled, err := s.Sweep(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
