@@ -96,3 +96,34 @@ func TestASweepLeavesTimesWithinReach(t *testing.T) {
 		t.Errorf("%+v, %v, want %s", e, err, next)
 	}
 }
+
+// A clock that jumps a day ahead makes mail a day older: what waits is due at
+// once, and nothing is given up that is not near its end. One that jumps a day
+// back leaves nothing waiting for longer than the longest retry.
+func TestTheClockJumpsADay(t *testing.T) {
+	const day = 24 * time.Hour
+	for name, jump := range map[string]time.Duration{"ahead": day, "back": -day} {
+		t.Run(name, func(t *testing.T) {
+			s := openIn(t, t.TempDir(), queuetest.Config())
+			c := putClaimed(t, s)
+			settleAs(t, s, c, message.Deferred)
+			if err := s.Exec(`UPDATE deliveries SET next_at = next_at - ?`, jump.Milliseconds()); err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Exec(`UPDATE messages SET received = received - ?`, jump.Milliseconds()); err != nil {
+				t.Fatal(err)
+			}
+			if given, err := s.Sweep(t.Context(), nil); err != nil || len(given) != 0 {
+				t.Fatalf("given up: %v, %v", given, err)
+			}
+			e, err := s.Show(t.Context(), c.Message.ID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			now := time.Now()
+			if jump > 0 && e.Deliveries[0].NextAt.After(now) || e.Deliveries[0].NextAt.After(now.Add(4*time.Hour+24*time.Minute)) || e.Received.After(now) {
+				t.Errorf("received %s, next attempt %s", e.Received, e.Deliveries[0].NextAt)
+			}
+		})
+	}
+}
