@@ -47,6 +47,7 @@ type Metrics struct {
 	Auth             *prometheus.CounterVec   // mechanism, result
 	Messages         *prometheus.CounterVec   // listener, result
 	MessageBytes     prometheus.Histogram     //
+	Resent           prometheus.Counter       //
 	SubmissionPhase  *prometheus.HistogramVec // phase
 	PolicyRefusals   *prometheus.CounterVec   // rule
 	RewriteChanges   *prometheus.CounterVec   // rule
@@ -97,6 +98,7 @@ func New(version, commit string) *Metrics {
 		Auth:             f.counters("auth_attempts_total", "Authentications tried: failed is a wrong secret, unavailable our trouble, or a ban.", "mechanism", "result"),
 		Messages:         f.counters("submission_messages_total", "Messages offered after DATA or BDAT, by our answer.", "listener", "result"),
 		MessageBytes:     f.histogram("submission_message_bytes", "Size of accepted messages in bytes.", prometheus.ExponentialBuckets(1<<10, 4, 9)),
+		Resent:           f.counter("submission_resent_total", "Messages sent again by a device that had a 250 already, and not kept."),
 		SubmissionPhase:  f.histograms("submission_phase_seconds", "Time a client's session spent in each phase.", seconds, "phase"),
 		PolicyRefusals:   f.counters("policy_refusals_total", "Senders, recipients and messages refused, by the rule that did.", "rule"),
 		RewriteChanges:   f.counters("rewrite_changes_total", "Changes made to messages when they were accepted and for each attempt to send them, by the rule that asked for them.", "rule"),
@@ -293,6 +295,12 @@ func (f factory) gauge(name, help string) prometheus.Gauge {
 	g := prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "postern", Name: name, Help: help})
 	f.r.MustRegister(g)
 	return g
+}
+
+func (f factory) counter(name, help string) prometheus.Counter {
+	c := prometheus.NewCounter(prometheus.CounterOpts{Namespace: "postern", Name: name, Help: help})
+	f.r.MustRegister(c)
+	return c
 }
 
 func (f factory) gauges(name, help string, labels ...string) *prometheus.GaugeVec {

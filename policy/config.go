@@ -102,12 +102,21 @@ type Account struct {
 	NullSender bool `yaml:"null_sender"`
 	// Limits are the account's own; the stricter of both holds.
 	Limits AccountLimits `yaml:"limits"`
+	// ResendWindow is how long the same message of the account is taken for one
+	// sent again: it is answered as before and goes out once. 0 is never.
+	ResendWindow setting.Duration `yaml:"resend_window"`
 }
+
+// maxResendWindow keeps a day's equal reports from being taken for one.
+const maxResendWindow = setting.Duration(time.Hour)
 
 // Check reports an account that could send nothing.
 func (a Account) Check(bad func(key, format string, args ...any)) {
 	if len(a.Senders) == 0 && !a.OwnAddresses {
 		bad("senders", "it is missing, so the account could send nothing; list what may stand in From, such as scan@example.com or @example.com")
+	}
+	if a.ResendWindow > maxResendWindow {
+		bad("resend_window", "%s would take messages for one that only look alike; write at most %s, such as 2m", a.ResendWindow, maxResendWindow)
 	}
 }
 

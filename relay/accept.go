@@ -101,6 +101,13 @@ func (g gateway) Spool() submission.Spool { return g.queue.Spool() }
 // free connection is claimed in the same commit and sent at once.
 func (r *Relay) Accept(ctx context.Context, m *message.Message) error {
 	s := r.stations.Load() // one configuration from start to end, whatever a reload does meanwhile
+	if window := s.policy.ResendWindow(m.Client.Account); window > 0 {
+		return r.acceptOnce(ctx, s, m, window)
+	}
+	return r.accept(ctx, s, m)
+}
+
+func (r *Relay) accept(ctx context.Context, s *stations, m *message.Message) error {
 	lane, err := s.complete(m, time.Now())
 	if err != nil {
 		return r.refused(err)

@@ -45,6 +45,7 @@ type Relay struct {
 	listening  func()
 	metrics    *metrics.Metrics
 	usage      *policy.Usage
+	resent     policy.Resent
 	bans       *policy.Bans
 	turns      turns // of those who log in
 	queue      queue.Store

@@ -2,6 +2,8 @@ package queue
 
 import (
 	"context"
+	"database/sql"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -230,4 +232,19 @@ func (t *tx) place(key int64, d Delivery) error {
 	_, err := t.exec(`UPDATE deliveries SET state = ?, lane = ?, next_at = ?, reply = ? WHERE message = ? AND n = ?`,
 		d.State, d.Lane, millis(d.NextAt), encode(d.Reply), key, d.n)
 	return err
+}
+
+// Note implements Store.
+func (s *SQLite) Note(ctx context.Context, id, what, text string) error {
+	return s.w.do(ctx, other, func(t *tx) error {
+		var key int64
+		err := t.get(`SELECT n FROM messages WHERE id = ?`, []any{id}, &key)
+		if errors.Is(err, sql.ErrNoRows) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		return t.record(key, time.Now(), what, Event{Text: text})
+	})
 }

@@ -107,6 +107,9 @@ type Store interface {
 	// concerned, or why none. Reroute's route is asked for what is Lost.
 	Act(ctx context.Context, o Order, route func(account string, from message.Address) (lane string, ok bool)) ([]Acted, error)
 
+	// Note adds a line to the history of a message, if the store still has it.
+	Note(ctx context.Context, id, what, text string) error
+
 	// Orphans counts, by lane, the deliveries that wait in others than those
 	// lanes: nobody will ever claim them.
 	Orphans(ctx context.Context, lanes []string) (map[string]int, error)
@@ -277,7 +280,7 @@ type Event struct {
 	At time.Time `json:"-"`
 	// What happened: accepted, attempted, returned, interrupted (the process
 	// died while sending), expired, reported, damaged, ended; or what a person ordered: retried,
-	// held, released, dropped, settled.
+	// held, released, dropped, settled; or what Note was told.
 	What string `json:"-"`
 	// Upstream is the one claimed for.
 	Upstream string `json:"upstream,omitempty"`

@@ -91,16 +91,11 @@ func (s *session) endData(accepted bool) {
 }
 
 // take is the way of a message from the client to the Gateway. The spool is
-// discarded on every way out but the last, a panic included.
+// discarded on every way out, a panic included; what was kept of it stays.
 func (s *session) take(t *transaction, in *lines, chunked bool) (err error) {
 	began := time.Now()
 	spool := s.server.gateway.Spool()
-	accepted := false
-	defer func() {
-		if !accepted {
-			spool.Discard()
-		}
-	}()
+	defer spool.Discard()
 	if t.Header, err = receive(in, spool); err != nil {
 		return err
 	}
@@ -116,7 +111,6 @@ func (s *session) take(t *transaction, in *lines, chunked bool) (err error) {
 	began = time.Now()
 	err = s.server.gateway.Accept(s.guard.ctx, t.Message)
 	s.server.observe("accept", began)
-	accepted = err == nil
 	return err
 }
 

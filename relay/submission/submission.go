@@ -89,7 +89,7 @@ type Spool interface {
 	io.Writer
 	// Body is what was written; nothing is written after it.
 	Body() (message.Body, error)
-	// Discard forgets what was written. It is called for every spool whose
-	// message was not accepted, whatever went wrong.
+	// Discard forgets what was written, unless it was kept with a message. It is
+	// called for every spool, whatever went wrong.
 	Discard()
 }
