@@ -21,6 +21,7 @@ import (
 type outfit struct {
 	dressing rewrite.Dressing
 	signing  dkim.Upstream
+	keeps    bool // content arrives as it was signed
 }
 
 // byDKIM is the rule of changes that tell of signatures.
@@ -104,7 +105,7 @@ func (s *stations) letter(ctx context.Context, m *message.Message, name string, 
 
 // sign puts the signatures on top that the upstream wants.
 func (s *stations) sign(ctx context.Context, m *message.Message, name string, made queue.Made) (*message.Message, queue.Made, error) {
-	proof, err := s.dkim.Sign(ctx, m, s.outfits[name].signing, true)
+	proof, err := s.dkim.Sign(ctx, m, s.outfits[name].signing, s.outfits[name].keeps)
 	if err != nil {
 		return nil, queue.Made{}, err
 	}
@@ -123,7 +124,7 @@ func (s *stations) sign(ctx context.Context, m *message.Message, name string, ma
 // it, and the body by what was done to it.
 func (s *stations) basis(m *message.Message, changes []message.Change, name string) string {
 	h := sha256.New()
-	json.NewEncoder(h).Encode([]any{s.dkim.Basis(m, s.outfits[name].signing, true), m.Body.Size(), changes})
+	json.NewEncoder(h).Encode([]any{s.dkim.Basis(m, s.outfits[name].signing, s.outfits[name].keeps), m.Body.Size(), changes})
 	return hex.EncodeToString(h.Sum(nil))
 }
 

@@ -58,7 +58,8 @@ func (r *Relay) build(cfg *config.Config, before *upstream.Set) (*stations, erro
 	}
 	s.outfits = map[string]outfit{}
 	for _, u := range cfg.Upstreams {
-		s.outfits[u.Upstream.Name] = outfit{rewrite.NewDressing(u.Upstream.Name, u.Rewrite), u.DKIM}
+		signing, keeps := u.Signing()
+		s.outfits[u.Upstream.Name] = outfit{rewrite.NewDressing(u.Upstream.Name, u.Dressing()), signing, keeps}
 	}
 	s.upstreams, err = upstream.New(
 		cfg.Routing(),

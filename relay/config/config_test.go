@@ -141,15 +141,3 @@ func TestWarnings(t *testing.T) {
 		})
 	}
 }
-
-func TestMeant(t *testing.T) {
-	known := []string{"name", "senders", "data_dir", "certificates", "tls", "size"}
-	for word, want := range map[string]string{
-		"sender": "senders", "Senders": "senders", "data-dir": "data_dir", "nmae": "", "nam": "name", "cert": "certificates",
-		"tsl": "", "ssl": "", "password": "", "": "", "si": "",
-	} {
-		if got := meant(word, known); got != want {
-			t.Errorf("meant(%q) = %q, want %q", word, got, want)
-		}
-	}
-}

@@ -13,6 +13,7 @@ import (
 	"postern/relay/dkim"
 	"postern/relay/message"
 	"postern/relay/setting"
+	"postern/relay/upstream/preset"
 	"postern/rewrite"
 )
 
@@ -30,6 +31,7 @@ var words = map[reflect.Type]struct{ one, many string }{
 	reflect.TypeFor[message.Address]():   {"an address such as scan@example.com", ""},
 	reflect.TypeFor[message.Pattern]():   {"an address, @domain, @*.domain or *", `addresses such as [scan@example.com, "@example.com"]`},
 	reflect.TypeFor[bearer.Audience]():   {"one value, or values such as [a, b]", ""},
+	reflect.TypeFor[preset.Words]():      {"one value, or values such as [a, b]", ""},
 	reflect.TypeFor[Level]():             {"debug, info, warn or error", ""},
 	reflect.TypeFor[map[string]string](): {"keys with values such as {old.example: new.example}", ""},
 
@@ -119,7 +121,7 @@ func (f *file) decodeKey(v reflect.Value, known []field, key string, value *yaml
 		}
 	}
 	at, names := join(path, keyText(key)), keys(v.Type())
-	if probably := meant(key, names); probably != "" {
+	if probably := setting.Meant(key, names); probably != "" {
 		f.report(at, "unknown key; did you mean %q?", probably)
 		f.broken = append(f.broken, join(path, probably))
 		return

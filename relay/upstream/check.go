@@ -12,11 +12,9 @@ import (
 	"strings"
 
 	"postern/relay/setting"
+	"postern/relay/upstream/preset"
 	"postern/relay/upstream/smtp"
 )
-
-// presetCapture keeps mail in files.
-const presetCapture = "capture"
 
 // Check reports what is wrong between the upstreams and routes. Each of them is
 // checked by its own Check.
@@ -33,6 +31,7 @@ func (c Config) Check(bad func(key, format string, args ...any)) {
 			bad(fmt.Sprintf("upstreams[%d].name", i), "%q names another upstream already; give each its own name", u.Name)
 		}
 		known[u.Name] = true
+		u.checkMailbox(func(key, format string, args ...any) { bad(fmt.Sprintf("upstreams[%d].%s", i, key), format, args...) })
 	}
 	routes := map[string]bool{}
 	for i, r := range c.Routes {
@@ -90,13 +89,14 @@ func checkName(name string, bad func(key, format string, args ...any)) {
 // Check reports what is wrong with one upstream.
 func (u Upstream) Check(bad func(key, format string, args ...any)) {
 	checkName(u.Name, bad)
-	switch u.Preset {
-	case "":
-		u.checkSmarthost(bad)
-	case presetCapture:
+	whole, known, err := u.Effective()
+	switch {
+	case err != nil:
+		u.checkKnown(bad)
+	case known.Transport == preset.Capture:
 		u.checkCapture(bad)
-	default:
-		bad("preset", "%q is not known; write capture, or leave it out for an SMTP smarthost", u.Preset)
+	case known.Transport == preset.SMTP:
+		whole.checkSmarthost(known, bad)
 	}
 	if u.Limits.Connections < 0 {
 		bad("limits.connections", "%d is below zero; leave it out for %d", u.Limits.Connections, defaultConnections)
@@ -115,6 +115,7 @@ func (u Upstream) checkCapture(bad func(key, format string, args ...any)) {
 		{"address", u.Address != ""}, {"tls", u.TLS != ""}, {"ca", u.CA != ""}, {"server_name", u.ServerName != ""},
 		{"min_tls", u.MinTLS != ""}, {"certificate", !u.Certificate.IsZero()}, {"mechanisms", u.Mechanisms != nil},
 		{"username", u.Username != ""}, {"password", !u.Password.IsZero()}, {"source_address", u.SourceAddress != ""},
+		{"replies", len(u.Replies) > 0},
 	} {
 		if k.set {
 			bad(k.key, "preset capture sends nothing; leave %s out, or leave out preset to send through a smarthost", k.key)
@@ -122,15 +123,14 @@ func (u Upstream) checkCapture(bad func(key, format string, args ...any)) {
 	}
 }
 
-func (u Upstream) checkSmarthost(bad func(key, format string, args ...any)) {
-	host, err := splitAddress(u.Address)
-	if err != nil {
-		bad("address", "%v", err)
-	}
+// checkSmarthost is asked of u with what its preset says. Whether its user name is
+// the mailbox only the whole file shows.
+func (u Upstream) checkSmarthost(known *preset.Preset, bad func(key, format string, args ...any)) {
+	host := checkAddress(u.Address, known, bad)
 	if u.Username != "" && u.Password.IsZero() && u.Certificate.IsZero() {
 		bad("password", "it is missing; username needs one")
 	}
-	if u.Username == "" && !u.Password.IsZero() {
+	if u.Username == "" && !u.Password.IsZero() && known.Username != preset.UserMailbox {
 		bad("username", "it is missing; password needs one")
 	}
 	if strings.ContainsFunc(u.Username, func(r rune) bool { return r < ' ' || r == 0x7f }) {

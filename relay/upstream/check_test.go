@@ -8,6 +8,7 @@ import (
 
 	"postern/relay/setting"
 	"postern/relay/upstream"
+	"postern/relay/upstream/preset"
 	"postern/relay/upstream/smtp"
 )
 
@@ -42,7 +43,12 @@ func TestCheckUpstream(t *testing.T) {
 		{"a capture", upstream.Upstream{Name: "a", Preset: "capture"}, nil},
 		{"a name with a space", upstream.Upstream{Name: "a b", Preset: "capture"}, []string{"name: letters"}},
 		{"no name, no address", upstream.Upstream{}, []string{"name: missing", "address: missing"}},
-		{"an unknown preset", upstream.Upstream{Name: "a", Preset: "gmail"}, []string{"preset: write capture"}},
+		{"an unknown preset", upstream.Upstream{Name: "a", Preset: "sendmail"}, []string{"preset: not known"}},
+		{"a preset is enough", upstream.Upstream{Name: "a", Preset: "sendgrid", Password: secret}, nil},
+		{"a preset whose user is the mailbox", upstream.Upstream{Name: "a", Preset: "gmail", Password: secret}, nil},
+		{"a preset with a region", upstream.Upstream{Name: "a", Preset: "ses", Region: "eu-west-1", Username: "u", Password: secret}, nil},
+		{"a preset with an address instead of a region", upstream.Upstream{Name: "a", Preset: "ses", Address: "vpce.example.com:587", Username: "u", Password: secret}, nil},
+		{"a capture with rules", upstream.Upstream{Name: "a", Preset: "capture", Replies: []preset.Rule{{Action: "retry"}}}, []string{"replies: capture"}},
 		{"an address without port", upstream.Upstream{Name: "a", Address: "smtp.example.com"}, []string{"address: host:port"}},
 		{"a port out of range", upstream.Upstream{Name: "a", Address: "smtp.example.com:99999"}, []string{"address: 65535"}},
 		{"an unknown word for tls", upstream.Upstream{Name: "a", Address: "h:25", TLS: "on"}, []string{"tls: starttls"}},

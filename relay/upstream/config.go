@@ -8,8 +8,8 @@ import (
 
 	"postern/relay/message"
 	"postern/relay/setting"
+	"postern/relay/upstream/preset"
 	"postern/relay/upstream/smtp"
-	"postern/relay/upstream/transport"
 )
 
 // Config is the upstreams and routes sections of the configuration.
@@ -22,9 +22,14 @@ type Config struct {
 type Upstream struct {
 	// Name stands in routes, logs, metrics and history.
 	Name string `yaml:"name"`
-	// Preset "capture" keeps the mail in data_dir/capture instead of sending
-	// it; none of the other keys is used then. "" is an SMTP smarthost.
+	// Preset names its provider, of whom much is known: what is left out here is
+	// as the preset has it. "capture" keeps the mail in data_dir/capture instead
+	// of sending it; none of the other keys is used then. "" is an SMTP smarthost.
 	Preset string `yaml:"preset"`
+	// Cloud is the one of the provider's clouds that is meant, such as
+	// "us-gov-high"; "": the worldwide one. Region is for providers that have them.
+	Cloud  string `yaml:"cloud"`
+	Region string `yaml:"region"`
 	// Address is host:port of the smarthost.
 	Address string `yaml:"address"`
 	// TLS is "starttls" (default), "implicit", or "none" for a host on the
@@ -53,13 +58,15 @@ type Upstream struct {
 	// room rewrite, whose key it is.
 	Mailbox message.Address `yaml:"-"`
 	Limits  Limits          `yaml:"limits"`
+	// Replies are rules for what it says, before those of the preset.
+	Replies []preset.Rule `yaml:"replies"`
 }
 
 // tlsVersions are the words for MinTLS.
 var tlsVersions = map[string]uint16{"1.2": tls.VersionTLS12, "1.3": tls.VersionTLS13}
 
-// smtp is the client's part of u, whose limits are filled in.
-func (u Upstream) smtp(connecting context.Context, o Options, roots []byte) smtp.Config {
+// smtp is the client's part of u, where all is filled in.
+func (u Upstream) smtp(connecting context.Context, o Options, p *preset.Preset, roots []byte) smtp.Config {
 	host, _ := splitAddress(u.Address)            // Check has seen it
 	source, _ := netip.ParseAddr(u.SourceAddress) // and this one
 	tokens, user := o.Tokens[u.Name], u.Username
@@ -67,11 +74,11 @@ func (u Upstream) smtp(connecting context.Context, o Options, roots []byte) smtp
 		user = u.Mailbox.String()
 	}
 	return smtp.Config{
-		Name: u.Name, Address: u.Address, TLS: cmp.Or(u.TLS, smtp.StartTLS), Roots: roots, ServerName: cmp.Or(u.ServerName, host),
+		Name: u.Name, Address: u.Address, TLS: u.TLS, Roots: roots, ServerName: cmp.Or(u.ServerName, host),
 		MinTLS: tlsVersions[cmp.Or(u.MinTLS, "1.2")], Certificate: u.Certificate, Source: source,
-		Username: user, Password: u.Password, Tokens: tokens, Mechanisms: u.Mechanisms,
+		Username: user, Password: u.Password, Tokens: tokens, Mechanisms: u.mechanisms(p, tokens != nil),
 		MessagesPerConnection: u.Limits.MessagesPerConnection, Idle: u.Limits.Idle.Std(),
-		Hostname: o.Hostname, Connecting: connecting, Judge: transport.Usual, Metrics: o.Metrics,
+		Hostname: o.Hostname, Connecting: connecting, Judge: u.judge(p, tokens != nil), Metrics: o.Metrics,
 	}
 }
 

@@ -28,6 +28,7 @@ import (
 
 	"postern/metrics"
 	"postern/relay/message"
+	"postern/relay/upstream/preset"
 	"postern/relay/upstream/smtp"
 	"postern/relay/upstream/transport"
 )
@@ -42,7 +43,8 @@ const (
 // upstream is a transport with its gate. A reload that does not change it
 // hands it from one Set to the next.
 type upstream struct {
-	cfg       Upstream
+	cfg       Upstream // with what its preset says
+	preset    *preset.Preset
 	made      made
 	gate      gate
 	transport transport.Transport
@@ -78,16 +80,22 @@ func newUpstream(connecting context.Context, cfg Upstream, o Options, old *Set) 
 			return u, nil
 		}
 	}
-	cfg.Limits = cfg.Limits.orDefault()
-	u := &upstream{cfg: cfg, made: from, metrics: o.Metrics, log: o.Log}
+	cfg, known, err := cfg.Effective()
+	if err != nil {
+		return nil, fmt.Errorf("upstream %q: %w", cfg.Name, err)
+	}
+	u := &upstream{cfg: cfg, preset: known, made: from, metrics: o.Metrics, log: o.Log}
 	u.gate.capacity, u.gate.show = cfg.Limits.Connections, u.showState
-	if cfg.Preset == presetCapture {
+	switch known.Transport {
+	case preset.Capture:
 		u.transport = newCapture(o.DataDir)
-	} else {
+	case preset.SMTP:
 		if _, err := splitAddress(cfg.Address); err != nil {
 			return nil, fmt.Errorf("upstream %q: address: %w", cfg.Name, err)
 		}
-		u.transport = smtp.New(cfg.smtp(connecting, o, roots))
+		u.transport = smtp.New(cfg.smtp(connecting, o, known, roots))
+	default:
+		return nil, fmt.Errorf("upstream %q: there is no way to send by %s", cfg.Name, known.Transport)
 	}
 	return u, nil
 }

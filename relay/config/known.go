@@ -1,0 +1,39 @@
+package config
+
+import (
+	"cmp"
+
+	"postern/relay/dkim"
+	"postern/relay/upstream/preset"
+	"postern/rewrite"
+)
+
+// known is what is known of u's provider; of one that is named wrongly, nothing.
+func (u Upstream) known() *preset.Preset {
+	p, err := u.Upstream.Known()
+	if err != nil {
+		return &preset.Preset{}
+	}
+	return p
+}
+
+// Dressing is how u wants its mail, with what its preset says of that. Mail from
+// <> that the provider would refuse is treated as mail from a stranger where
+// something better than a refusal is set for these.
+func (u Upstream) Dressing() rewrite.Upstream {
+	d, p := u.Rewrite, u.known()
+	if p.NullSender == preset.Refused && (d.Otherwise == "force" || d.Otherwise == "next") {
+		d.NullSender = cmp.Or(d.NullSender, "otherwise")
+	}
+	d.EnvelopeHeaders = d.EnvelopeHeaders || p.HeadersAddress()
+	return d
+}
+
+// Signing is how mail to u is signed, and whether it arrives as it was signed.
+func (u Upstream) Signing() (d dkim.Upstream, keeps bool) {
+	d, p := u.DKIM, u.known()
+	if d.Exclude == nil {
+		d.Exclude = p.DKIMExclude
+	}
+	return d, p.Keeps()
+}
