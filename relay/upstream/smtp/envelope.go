@@ -2,37 +2,11 @@ package smtp
 
 import (
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 
 	"postern/relay/message"
-	"postern/relay/upstream/transport"
 )
-
-// carriage is what must be said before anything is sent: the recipients, by
-// index, whom the server cannot serve with this message.
-func carriage(m *message.Message, o transport.Offer) map[int]transport.Result {
-	reply := o.Refuse(transport.LoadOf(m))
-	if reply == nil {
-		return nil
-	}
-	all := o.Refuse(transport.LoadOf(toASCII(m))) != nil // it is not only some of the addresses
-	refused := map[int]transport.Result{}
-	for i, r := range m.To {
-		if all || !r.Address.IsASCII() {
-			refused[i] = transport.Own(message.Failed, reply.Enhanced, "%s", reply.Text)
-		}
-	}
-	return refused
-}
-
-// toASCII is m without the recipients whose address is not ASCII.
-func toASCII(m *message.Message) *message.Message {
-	part := *m
-	part.To = slices.DeleteFunc(slices.Clone(m.To), func(r message.Recipient) bool { return !r.Address.IsASCII() })
-	return &part
-}
 
 // mailCommand is MAIL with the parameters the server offers: SIZE (RFC 1870),
 // BODY (RFC 6152), SMTPUTF8 (RFC 6531), RET and ENVID (RFC 3461).

@@ -83,7 +83,7 @@ func (t *transaction) run() error {
 		t.unfit = reply
 		return nil
 	}
-	for i, r := range carriage(t.m, offer) {
+	for i, r := range offer.Unable(t.m) {
 		t.settle(i, r)
 	}
 	if t.open() == 0 {

@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -31,6 +32,9 @@ type Offer struct {
 	Recipients int
 	// NoEnvelope: whoever stands in To, Cc and Bcc gets the message, and nobody else.
 	NoEnvelope bool
+	// NoQuotedPrintable: it damages parts in quoted-printable (RFC 2045, section
+	// 6.7); base64 comes through.
+	NoQuotedPrintable bool
 }
 
 // Anything is the offer of a server that was not asked yet.
@@ -48,6 +52,30 @@ func (o Offer) Refuse(l Load) *message.Reply {
 		return message.Refuse(554, "5.6.3", "the message holds 8-bit text, and the mail server it goes through does not offer 8BITMIME; encode it as quoted-printable or base64")
 	}
 	return nil
+}
+
+// Unable are the recipients of m, by index, whom a server cannot serve that
+// offers so much, with what they are to be told.
+func (o Offer) Unable(m *message.Message) map[int]Result {
+	reply := o.Refuse(LoadOf(m))
+	if reply == nil {
+		return nil
+	}
+	all := o.Refuse(LoadOf(toASCII(m))) != nil // it is not only some of the addresses
+	refused := map[int]Result{}
+	for i, r := range m.To {
+		if all || !r.Address.IsASCII() {
+			refused[i] = Own(message.Failed, reply.Enhanced, "%s", reply.Text)
+		}
+	}
+	return refused
+}
+
+// toASCII is m without the recipients whose address is not ASCII.
+func toASCII(m *message.Message) *message.Message {
+	part := *m
+	part.To = slices.DeleteFunc(slices.Clone(m.To), func(r message.Recipient) bool { return !r.Address.IsASCII() })
+	return &part
 }
 
 // Or is the most that is offered by one or the other.
