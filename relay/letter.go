@@ -40,7 +40,8 @@ func (m misfit) Unwrap() error { return m.Reply }
 // dress is m as the upstream of that name is to get it, unsigned. Errors are a
 // misfit, or mean that the message cannot be read.
 func (s *stations) dress(m *message.Message, name string, o transport.Offer) (*message.Message, []message.Change, error) {
-	dressed, changes, err := s.outfits[name].dressing.Dress(m, rewrite.Offer{EightBit: o.EightBit, UTF8: o.UTF8})
+	dressed, changes, err := s.outfits[name].dressing.Dress(m, rewrite.Offer{
+		EightBit: o.EightBit, UTF8: o.UTF8, NoEnvelope: o.NoEnvelope, NoQuotedPrintable: o.NoQuotedPrintable})
 	var reply *message.Reply
 	if errors.As(err, &reply) {
 		return nil, nil, misfit{reply, errors.As(err, new(*rewrite.Next))}

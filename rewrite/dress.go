@@ -7,9 +7,16 @@ import (
 	"postern/relay/message"
 )
 
-// Offer is what an upstream carries: 8-bit content (8BITMIME, RFC 6152), and
-// addresses and headers in UTF-8 (SMTPUTF8, RFC 6531).
-type Offer struct{ EightBit, UTF8 bool }
+// Offer is what an upstream carries.
+type Offer struct {
+	// EightBit is 8-bit content (8BITMIME, RFC 6152), UTF8 addresses and headers in
+	// UTF-8 (SMTPUTF8, RFC 6531).
+	EightBit, UTF8 bool
+	// NoEnvelope: it is told the recipients by To, Cc and Bcc alone.
+	NoEnvelope bool
+	// NoQuotedPrintable: it damages parts in quoted-printable, not those in base64.
+	NoQuotedPrintable bool
+}
 
 // Dressing makes of a message what one upstream is given. It is safe for
 // concurrent use.
@@ -31,10 +38,11 @@ const (
 	byOtherwise  = "otherwise"
 	byOriginalTo = "original_to"
 	byEnvelope   = "envelope_headers"
+	byNoQuoted   = "quoted_printable"
 )
 
 // DressingRules are all rules that may stand in a Change made by Dress.
-var DressingRules = []string{bySMTPUTF8, by8BitMIME, byOtherwise, byOriginalTo, byEnvelope, repairLongLines}
+var DressingRules = []string{bySMTPUTF8, by8BitMIME, byOtherwise, byOriginalTo, byEnvelope, byNoQuoted, repairLongLines}
 
 // Next is the error for a message that is not for this upstream: another one
 // of the route may be asked. Where there is none, Reply is the answer.
@@ -49,8 +57,9 @@ func (n *Next) Unwrap() error { return n.Reply }
 //  1. the sender, if the upstream does not take it, as otherwise says;
 //  2. header and envelope become ASCII where they go without SMTPUTF8;
 //  3. To, Cc and Bcc name the recipients, where the upstream reads them there;
-//  4. the body becomes 7-bit where it goes without 8BITMIME, and its long lines
-//     are encoded if the client's profile says so.
+//  4. the body becomes 7-bit where it goes without 8BITMIME, parts in
+//     quoted-printable become base64 where that does harm, and long lines are
+//     encoded if the client's profile says so.
 //
 // If nothing has to be changed it returns m itself; m never changes. The
 // recipients stay as many and in their order; one whose address cannot be
@@ -183,21 +192,24 @@ func (f *fitting) withoutUTF8(err error) error {
 	return elsewhere(550, "5.6.7", "upstream %s does not offer SMTPUTF8, and %v", f.upstream, err)
 }
 
-// body encodes the parts of the body that the upstream cannot carry, and those
-// with lines too long for anybody if the client is known to make them.
+// body encodes the parts of the body that the upstream cannot carry, or would
+// damage, and those with lines too long for anybody if the client is known to make them.
 func (f *fitting) body() error {
 	rule := by8BitMIME
-	p := planner{sevenBit: !f.offer.EightBit && f.m.Body.EightBit(), short: f.m.Client.Repair.LongLines}
+	p := planner{sevenBit: !f.offer.EightBit && f.m.Body.EightBit(), short: f.m.Client.Repair.LongLines, noQuoted: f.offer.NoQuotedPrintable}
 	switch {
-	case !p.sevenBit && !p.short:
-		return nil
-	case !p.sevenBit:
+	case p.sevenBit:
+	case p.noQuoted:
+		rule = byNoQuoted
+	case p.short:
 		rule = repairLongLines
+	default:
+		return nil
 	}
 	err := p.read(f.header, f.m.Body)
 	switch unclear := isUnclear(err); {
 	case unclear && !p.sevenBit:
-		return nil // the long lines stay, then
+		return nil // it stays as it is, then
 	case unclear:
 		return elsewhere(554, "5.6.3", "upstream %s does not offer 8BITMIME, and this message cannot be encoded: %v", f.upstream, err)
 	case err != nil || len(p.splices) == 0:

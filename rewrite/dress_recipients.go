@@ -18,12 +18,14 @@ const (
 // stays as it is. Any other is put aside, and the recipients among its mailboxes
 // are named anew. Recipients in neither To nor Cc get a Bcc.
 func (f *fitting) recipients() error {
-	if !f.cfg.EnvelopeHeaders {
+	if !f.cfg.EnvelopeHeaders && !f.offer.NoEnvelope {
 		return nil
 	}
 	named := roster{}
 	for _, r := range f.m.To {
-		named[fold(r.Address)] = false
+		if f.offer.UTF8 || r.Address.IsASCII() { // the others fail alone
+			named[fold(r.Address)] = false
+		}
 	}
 	f.remove(byEnvelope, "Bcc")
 	f.only(named, "To", asideTo)
@@ -33,7 +35,8 @@ func (f *fitting) recipients() error {
 	}
 	var hidden []string
 	for _, r := range f.m.To {
-		if key := fold(r.Address); !named[key] {
+		key := fold(r.Address)
+		if done, ok := named[key]; ok && !done {
 			named[key] = true
 			hidden = append(hidden, r.Address.String())
 		}

@@ -62,7 +62,8 @@ func toDress(t *testing.T, config, in string) (*message.Message, rewrite.Offer) 
 		case "repair":
 			m.Client.Repair = repairs(t, value)
 		case "offer":
-			offer = rewrite.Offer{EightBit: strings.Contains(value, "8BITMIME"), UTF8: strings.Contains(value, "SMTPUTF8")}
+			offer = rewrite.Offer{EightBit: strings.Contains(value, "8BITMIME"), UTF8: strings.Contains(value, "SMTPUTF8"),
+				NoEnvelope: strings.Contains(value, "no envelope"), NoQuotedPrintable: strings.Contains(value, "no quoted-printable")}
 		default:
 			t.Fatalf("config has the unknown key %q", key)
 		}

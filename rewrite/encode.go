@@ -22,6 +22,7 @@ const (
 	inBase64               // base64 (section 6.8), without a line end behind the last line
 	inBase64ln             // the same with it
 	rewrapped              // base64 already, its lines cut
+	recoded                // base64 of what was quoted-printable
 )
 
 func (s splice) encoder() encoder {
@@ -32,6 +33,8 @@ func (s splice) encoder() encoder {
 		return &base64Encoder{ended: s.as == inBase64ln}
 	case rewrapped:
 		return &wrapper{}
+	case recoded:
+		return &recoder{}
 	}
 	return &replacement{s.text}
 }

@@ -98,7 +98,7 @@ func (p *plan) insert(from, to int64, f message.Field) {
 
 // done says in words what is done to the body.
 func (p *plan) done() string {
-	names := [...]string{printable: "as quoted-printable", inBase64: "as base64", inBase64ln: "as base64", rewrapped: "in shorter lines"}
+	names := [...]string{printable: "as quoted-printable", inBase64: "as base64", inBase64ln: "as base64", rewrapped: "in shorter lines", recoded: "from quoted-printable to base64"}
 	count := map[string]int{}
 	for _, s := range p.splices {
 		count[names[s.as]]++

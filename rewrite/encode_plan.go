@@ -15,6 +15,7 @@ import (
 type planner struct {
 	sevenBit bool // no octet over 127 may be left
 	short    bool // no line over 998 octets should be left
+	noQuoted bool // no part in quoted-printable should be left, nor be made
 
 	body  *segments
 	open  []string // boundaries of the multiparts around, the outermost first
@@ -195,12 +196,15 @@ func (p *planner) keep(why string) (edge, error) {
 // leaf reads a part that has none within, and notes how it must be encoded.
 func (p *planner) leaf(q entity, c content) (edge, error) {
 	s, e, err := p.stretch()
-	if err != nil || !(p.sevenBit && s.eightBit || p.short && s.long) {
+	quoted := p.noQuoted && c.encoding == "quoted-printable" && !s.eightBit
+	if err != nil || !(p.sevenBit && s.eightBit || p.short && s.long || quoted) {
 		return e, err
 	}
 	as := inBase64
 	switch {
-	case c.identity() && strings.HasPrefix(c.media, "text/"):
+	case quoted:
+		as = recoded
+	case c.identity() && !p.noQuoted && strings.HasPrefix(c.media, "text/"):
 		as = printable
 	case c.identity() && e.depth == atEnd:
 		as = inBase64ln
