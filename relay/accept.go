@@ -10,7 +10,9 @@ import (
 
 	"postern/policy"
 	"postern/relay/message"
+	"postern/relay/queue"
 	"postern/relay/submission"
+	"postern/relay/upstream"
 	"postern/rewrite"
 )
 
@@ -108,7 +110,7 @@ func (r *Relay) Accept(ctx context.Context, m *message.Message) error {
 }
 
 func (r *Relay) accept(ctx context.Context, s *stations, m *message.Message) error {
-	lane, err := s.complete(m, time.Now())
+	lanes, err := s.complete(m, time.Now())
 	if err != nil {
 		return r.refused(err)
 	}
@@ -117,25 +119,51 @@ func (r *Relay) accept(ctx context.Context, s *stations, m *message.Message) err
 		return r.refused(err)
 	}
 	defer room.GiveBack() // unless it is counted
-	slot := s.upstreams.TrySlotFor(lane, s.fits(m))
-	claim, err := r.queue.Put(ctx, m, lane, slot.Upstream())
+	ways, slots := s.ways(lanes)
+	claims, err := r.queue.Put(ctx, m, ways)
 	if err != nil {
-		slot.Release()
+		release(slots)
 		return fmt.Errorf("queue: %w", err)
 	}
 	room.Count()
 	r.accepted(m)
-	if claim == nil {
-		slot.Release()
-	} else {
+	for _, claim := range claims {
+		slot := slots[claim.Lane]
+		delete(slots, claim.Lane)
 		r.sending.Go(func() { r.deliver(s, slot, claim) })
 	}
-	if now := r.stations.Load(); now != s { // a reload came between, and the lane may be gone
-		if err := r.reroute(r.cut, now); err != nil {
-			r.log.Error("accepted for a route that is gone, and waits for the next reload", "id", m.ID, "error", err)
+	release(slots)
+	for _, lane := range lanes {
+		r.lanes.serve(r, lane)
+	}
+	r.catchUp(s) // if a reload came between, the lane may be gone
+	return nil
+}
+
+// ways are where recipients wait, and the free slots of those lanes, each for as
+// many recipients as one transaction of its upstream takes.
+func (s *stations) ways(lanes []string) ([]queue.Way, map[string]*upstream.Slot) {
+	ways, slots, claimed := make([]queue.Way, len(lanes)), map[string]*upstream.Slot{}, map[string]int{}
+	for i, lane := range lanes {
+		slot, asked := slots[lane]
+		if !asked {
+			slot = s.upstreams.TrySlot(lane)
+			slots[lane] = slot
+		}
+		ways[i].Lane = lane
+		if most := slot.Recipients(); most == 0 || claimed[lane] < most {
+			ways[i].Upstream = slot.Upstream()
+			claimed[lane]++
 		}
 	}
-	return nil
+	return ways, slots
+}
+
+// release gives slots back that nothing was claimed for.
+func release(slots map[string]*upstream.Slot) {
+	for _, slot := range slots {
+		slot.Release()
+	}
 }
 
 // refused counts a refusal of policy by its rule; nil and other errors pass.

@@ -137,7 +137,8 @@ func TestMailWaitsForTheUpstreamThatCanCarryIt(t *testing.T) {
 	if err := r.submit(heavy("patient")); err != nil {
 		t.Fatal(err)
 	}
-	r.log.await(t, `"msg":"deferred"`, `"attempts":1`, `"reply":"552 5.3.4`)
+	r.log.await(t, `"msg":"passed on"`, `"upstream":"one"`, `"attempts":0`, `5.3.4 the message has`, `"lane":"default/two"`)
+	r.log.await(t, `"msg":"deferred"`, `"upstream":"two"`, `"attempts":1`)
 	newSmarthost(t, address).receive(t, "Subject: patient")
 	r.log.await(t, `"msg":"delivered"`, `"upstream":"two"`)
 }

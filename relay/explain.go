@@ -58,11 +58,12 @@ type Explanation struct {
 	To      []Destination  `json:"to"`
 	// Changes are those until it is accepted or refused.
 	Changes []Change `json:"changes,omitempty"`
-	Route   string   `json:"route,omitempty"`
+	// Routes are those that its recipients take.
+	Routes []string `json:"routes,omitempty"`
 	// Limits are those of the account: how many messages and recipients in which
 	// time.
 	Limits map[string]string `json:"limits,omitempty"`
-	// Upstreams are those of the route, in order of preference.
+	// Upstreams are those of the routes, in order of preference.
 	Upstreams []Through `json:"upstreams,omitempty"`
 	// Given is the header as it was handed in, Kept as it would be accepted, or
 	// was judged when it is refused.
@@ -74,6 +75,7 @@ type Explanation struct {
 type Destination struct {
 	Given   string         `json:"given"`
 	Becomes string         `json:"becomes,omitempty"`
+	Route   string         `json:"route,omitempty"`
 	Refused *message.Reply `json:"refused,omitempty"`
 }
 
@@ -87,6 +89,10 @@ type Change struct {
 // Through is what one upstream would be given.
 type Through struct {
 	Upstream string `json:"upstream"`
+	Route    string `json:"route"`
+	// Choice is 1 for the first choice of the route, 2 for what serves while that is
+	// down, and so on. Upstreams of one choice share the load.
+	Choice int `json:"choice"`
 	// Refused is why it cannot be given the message.
 	Refused string   `json:"refused,omitempty"`
 	From    string   `json:"from,omitempty"`
@@ -156,6 +162,7 @@ type explaining struct {
 	stations *stations
 	sub      Submission
 	m        *message.Message
+	lanes    []string // the routes of m.To
 }
 
 // take goes through MAIL, RCPT and DATA as the gateway does. The error means
@@ -214,9 +221,23 @@ func (e *explaining) data() error {
 	if err != nil {
 		return err
 	}
-	e.Route, err = e.stations.complete(m, m.Received)
+	e.lanes, err = e.stations.complete(m, m.Received)
 	e.Kept = string(m.Header.Bytes())
-	return err
+	if err != nil {
+		return err
+	}
+	for i := range e.lanes {
+		e.lanes[i] = message.RouteOf(e.lanes[i])
+		if !slices.Contains(e.Routes, e.lanes[i]) {
+			e.Routes = append(e.Routes, e.lanes[i])
+		}
+	}
+	for i, to := range e.To {
+		if k := slices.IndexFunc(m.To, func(r message.Recipient) bool { return r.Address.String() == to.Becomes }); k >= 0 {
+			e.To[i].Route = e.lanes[k]
+		}
+	}
+	return nil
 }
 
 // judged notes a refusal; other errors pass.
@@ -229,26 +250,38 @@ func (e *explaining) judged(at string, err error) error {
 	return err
 }
 
-// send tells what each upstream of the route would be given.
+// send tells what each upstream of the routes would be given.
 func (e *explaining) send(ctx context.Context) {
-	for _, u := range e.stations.upstreams.Offers(e.Route) {
-		t := Through{Upstream: u.Upstream}
-		letter, made, err := e.letter(ctx, u)
-		if err == nil {
-			t.From, t.Header, t.Changes = letter.From.String(), string(letter.Header.Bytes()), e.told(made.Changes, u.Upstream)
-			for _, r := range letter.To {
-				t.To = append(t.To, r.Address.String())
+	for _, route := range e.Routes {
+		m := part(e.m, func(i int) bool { return e.lanes[i] == route })
+		for i, group := range e.stations.upstreams.Offers(route) {
+			for _, u := range group {
+				t := e.through(ctx, m, u)
+				t.Route, t.Choice = route, i+1
+				e.Upstreams = append(e.Upstreams, t)
 			}
-		} else {
-			t.Refused = err.Error()
 		}
-		e.Upstreams = append(e.Upstreams, t)
 	}
 }
 
+// through is what one upstream would be given of m.
+func (e *explaining) through(ctx context.Context, m *message.Message, u upstream.Known) Through {
+	t := Through{Upstream: u.Upstream}
+	letter, made, err := e.letter(ctx, m, u)
+	if err != nil {
+		t.Refused = err.Error()
+		return t
+	}
+	t.From, t.Header, t.Changes = letter.From.String(), string(letter.Header.Bytes()), e.told(made.Changes, u.Upstream)
+	for _, r := range letter.To {
+		t.To = append(t.To, r.Address.String())
+	}
+	return t
+}
+
 // letter is what an upstream would be given, as far as it can carry it.
-func (e *explaining) letter(ctx context.Context, u upstream.Known) (*message.Message, queue.Made, error) {
-	letter, made, err := e.stations.letter(ctx, e.m, u.Upstream, u.Offer, queue.Made{})
+func (e *explaining) letter(ctx context.Context, m *message.Message, u upstream.Known) (*message.Message, queue.Made, error) {
+	letter, made, err := e.stations.letter(ctx, m, u.Upstream, u.Offer, queue.Made{})
 	if err != nil {
 		return nil, made, err
 	}

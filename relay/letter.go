@@ -22,6 +22,7 @@ type outfit struct {
 	dressing rewrite.Dressing
 	signing  dkim.Upstream
 	keeps    bool // content arrives as it was signed
+	choosy   bool // there is mail it cannot be given, whatever it offers
 }
 
 // byDKIM is the rule of changes that tell of signatures.
@@ -61,27 +62,6 @@ func (s *stations) unfit(m *message.Message, name string, o transport.Offer) mis
 		return misfit{} // it says nothing of the upstream
 	}
 	return misfit{cmp.Or(o.Refuse(transport.LoadOf(dressed)), s.dkim.Unprovable(dressed.Header, s.outfits[name].signing)), true}
-}
-
-// fits is unfit as a choice among upstreams.
-func (s *stations) fits(m *message.Message) func(name string, o transport.Offer) bool {
-	return func(name string, o transport.Offer) bool { return s.unfit(m, name, o).Reply == nil }
-}
-
-// carried is nil when an upstream of the lane can take m and none before it
-// forbids to ask it, else why the one preferred cannot.
-func (s *stations) carried(m *message.Message, lane string) *message.Reply {
-	var why *message.Reply
-	for _, u := range s.upstreams.Offers(lane) {
-		not := s.unfit(m, u.Upstream, u.Offer)
-		if not.Reply == nil {
-			return nil
-		}
-		if why = cmp.Or(why, not.Reply); !not.other {
-			break
-		}
-	}
-	return why
 }
 
 // letter is m as the upstream of that name gets it, and what was made of it:

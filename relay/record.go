@@ -9,7 +9,7 @@ import (
 )
 
 // One log line and one count per outcome, id first, in fixed words: accepted,
-// delivered, deferred, failed, uncertain, held. Refusals are logged by the
+// passed on, delivered, deferred, failed, uncertain, held. Refusals are logged by the
 // session that was refused.
 
 func (r *Relay) accepted(m *message.Message) {
@@ -43,7 +43,11 @@ func (r *Relay) record(settled []queue.Settled) {
 		if !d.NextAt.IsZero() {
 			attrs = append(attrs, "next", d.NextAt.UTC().Format(time.RFC3339))
 		}
-		r.log.Info(string(d.State), attrs...)
+		word := string(d.State)
+		if d.State == queue.Queued {
+			word, attrs = "passed on", append(attrs, "lane", d.Lane)
+		}
+		r.log.Info(word, attrs...)
 	}
 }
 
@@ -55,10 +59,13 @@ func (r *Relay) saveDevices() {
 }
 
 func (r *Relay) count(d queue.Settled, delay time.Duration) {
-	r.metrics.Deliveries.WithLabelValues(d.Lane, string(d.State)).Inc()
+	route := message.RouteOf(d.Lane)
+	if d.State != queue.Queued { // that is no outcome yet
+		r.metrics.Deliveries.WithLabelValues(route, string(d.State)).Inc()
+	}
 	switch d.State {
 	case queue.Delivered:
-		r.metrics.DeliverySeconds.WithLabelValues(d.Lane).Observe(delay.Seconds())
+		r.metrics.DeliverySeconds.WithLabelValues(route).Observe(delay.Seconds())
 	case queue.Uncertain:
 		r.metrics.DeliveriesUncertain.WithLabelValues(d.Upstream).Inc()
 	}

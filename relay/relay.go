@@ -166,6 +166,9 @@ func (r *Relay) begin(ctx context.Context) error {
 		return err
 	}
 	r.lanes.start(r, s)
+	if err := r.serveWaiting(ctx, r.orphaned); err != nil {
+		return err
+	}
 	r.log.Info("started", "hostname", s.config.Hostname, "data_dir", s.config.DataDir)
 	if r.listening != nil {
 		r.listening()
@@ -191,6 +194,9 @@ func (r *Relay) watch(ctx context.Context) error {
 				r.log.Error("sweep", "error", err)
 			}
 			r.record(given)
+			if err := r.serveWaiting(ctx, nil); err != nil && ctx.Err() == nil {
+				r.log.Error("sweep", "error", err)
+			}
 			r.saveDevices()
 		}
 	}
@@ -261,28 +267,29 @@ func (r *Relay) reload(path string) error {
 	if err := r.recount(r.cut, s); err != nil {
 		r.log.Error("limits that are new to this configuration are not kept until the next reload", "error", err)
 	}
+	r.lanes.stop()
+	if err := r.reroute(r.cut, s); err != nil {
+		r.log.Error("waiting mail keeps its old routes until the next reload", "error", err)
+	}
 	r.lanes.start(r, s)
 	before.upstreams.Retire(s.upstreams)
 	before.accounts.Close()
-	if err := r.reroute(r.cut, s); err != nil {
-		r.log.Error("waiting mail keeps its old routes until the next reload", "error", err)
+	if err := r.serveWaiting(r.cut, r.orphaned); err != nil {
+		r.log.Error("some waiting mail is not sent for a minute", "error", err)
 	}
 	return nil
 }
 
-// reroute moves waiting mail to the lanes of the routes in force, and names the
-// mail that no lane is left for.
+// reroute moves waiting mail to the lanes of the routes in force.
 func (r *Relay) reroute(ctx context.Context, s *stations) error {
-	if err := r.queue.Reroute(ctx, s.upstreams.Lane); err != nil {
+	if err := r.queue.Reroute(ctx, s.reroute); err != nil {
 		return fmt.Errorf("queue: %w", err)
-	}
-	orphans, err := r.queue.Orphans(ctx, s.upstreams.Lanes())
-	if err != nil {
-		return fmt.Errorf("queue: %w", err)
-	}
-	for lane, n := range orphans {
-		r.log.Warn("mail waits for what the configuration does not have", "lane", lane, "deliveries", n,
-			"hint", "configure that route or upstream under its old name until it is delivered")
 	}
 	return nil
+}
+
+// orphaned names mail that no upstream is left for.
+func (r *Relay) orphaned(lane string, deliveries int) {
+	r.log.Warn("mail waits for what the configuration does not have", "lane", lane, "deliveries", deliveries,
+		"hint", "configure that route or upstream under its old name until it is delivered")
 }

@@ -59,7 +59,7 @@ func (r *Relay) build(cfg *config.Config, before *upstream.Set) (*stations, erro
 	s.outfits = map[string]outfit{}
 	for _, u := range cfg.Upstreams {
 		signing, keeps := u.Signing()
-		s.outfits[u.Upstream.Name] = outfit{rewrite.NewDressing(u.Upstream.Name, u.Dressing()), signing, keeps}
+		s.outfits[u.Upstream.Name] = outfit{rewrite.NewDressing(u.Upstream.Name, u.Dressing()), signing, keeps, u.Dressing().Picky() || signing.DKIM == "on"}
 	}
 	s.upstreams, err = upstream.New(
 		cfg.Routing(),

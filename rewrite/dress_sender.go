@@ -7,7 +7,7 @@ import (
 // sender lets pass what the upstream takes: the return path, and every address
 // in From and Sender. With anything else it does as otherwise says.
 func (f *fitting) sender() error {
-	if !f.cfg.picky() {
+	if !f.cfg.Picky() {
 		return nil
 	}
 	if !f.cfg.takes(f.m.From) {

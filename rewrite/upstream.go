@@ -55,18 +55,18 @@ func (u Upstream) Check(bad func(key, format string, args ...any)) {
 		bad("otherwise", "it says what becomes of mail from others than senders; set senders, or mailbox")
 	case u.OriginalTo != "" && u.OriginalTo != replyTo && u.Otherwise != force:
 		bad("original_to", "nothing is replaced without otherwise: force")
-	case u.NullSender == otherwise && !u.picky():
+	case u.NullSender == otherwise && !u.Picky():
 		bad("null_sender", "otherwise is not set")
 	}
 }
 
-// picky tells whether there are senders it does not take.
-func (u Upstream) picky() bool { return u.Otherwise != "" || len(u.Senders) > 0 }
+// Picky tells whether there are senders it does not take.
+func (u Upstream) Picky() bool { return u.Otherwise != "" || len(u.Senders) > 0 }
 
 // takes tells whether it takes mail under that name.
 func (u Upstream) takes(a message.Address) bool {
 	switch {
-	case !u.picky():
+	case !u.Picky():
 		return true
 	case a.IsNull():
 		return u.NullSender != otherwise

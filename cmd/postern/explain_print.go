@@ -30,13 +30,17 @@ func printExplanation(w io.Writer, sub relay.Submission, e *relay.Explanation) {
 		if to.Refused != nil {
 			printFact(w, "to", path(to.Given)+" refused: "+clean(to.Refused.String()))
 		} else {
-			printFact(w, "to", becomes(path(to.Given), path(to.Becomes)))
+			who := becomes(path(to.Given), path(to.Becomes))
+			if len(e.Routes) > 1 {
+				who += ", by route " + to.Route
+			}
+			printFact(w, "to", who)
 		}
 	}
 	if e.Refused != nil {
 		printFact(w, "refused", fmt.Sprintf("at %s: %s", e.At, clean(e.Refused.String())))
 	} else {
-		printFact(w, "accepted", "for route "+e.Route)
+		printFact(w, "accepted", "for route "+strings.Join(e.Routes, ", "))
 	}
 	for _, key := range slices.Sorted(maps.Keys(e.Limits)) {
 		printFact(w, "limit", fmt.Sprintf("%s (%s)", e.Limits[key], key))
@@ -75,7 +79,7 @@ func printFact(w io.Writer, name, text string) {
 
 // printThrough tells what one upstream would be given.
 func printThrough(w io.Writer, e *relay.Explanation, u relay.Through) {
-	fmt.Fprintf(w, "\nThrough %s\n", u.Upstream)
+	fmt.Fprintf(w, "\nThrough %s%s\n", u.Upstream, rank(e, u))
 	if u.Refused != "" {
 		printFact(w, "  not sent", clean(u.Refused))
 		return
@@ -85,6 +89,34 @@ func printThrough(w io.Writer, e *relay.Explanation, u relay.Through) {
 	}
 	printChanges(w, u.Changes)
 	printDiff(w, e.Kept, withoutSignatures(u.Header))
+}
+
+// rank says when an upstream serves, where there is more than one.
+func rank(e *relay.Explanation, u relay.Through) string {
+	var parts []string
+	if len(e.Routes) > 1 {
+		parts = append(parts, "route "+u.Route)
+	}
+	var beside, before []string
+	for _, other := range e.Upstreams {
+		switch {
+		case other.Route != u.Route || other.Refused != "" || other.Upstream == u.Upstream:
+		case other.Choice == u.Choice:
+			beside = append(beside, other.Upstream)
+		case other.Choice < u.Choice:
+			before = append(before, other.Upstream)
+		}
+	}
+	if len(beside) > 0 {
+		parts = append(parts, "in turns with "+strings.Join(beside, ", "))
+	}
+	if len(before) > 0 && u.Refused == "" {
+		parts = append(parts, "while "+strings.Join(before, ", ")+" cannot")
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	return " (" + strings.Join(parts, "; ") + ")"
 }
 
 // withoutSignatures is a header without the DKIM signatures on top of it, which

@@ -69,7 +69,7 @@ func (k sendCmd) submit(ctx context.Context, m *message.Message, password settin
 	}
 	set, err := upstream.New(upstream.Config{
 		Upstreams: []upstream.Upstream{{Name: "server", Address: k.Server, TLS: k.TLS, CA: k.CA, Username: k.User, Password: password}},
-		Routes:    []upstream.Route{{Name: "server", Upstreams: []string{"server"}}},
+		Routes:    []upstream.Route{{Name: "server", Upstreams: []upstream.Group{{"server"}}}},
 	}, upstream.Options{Hostname: host, Metrics: metrics.New(version, commit), Log: slog.New(slog.DiscardHandler)}, nil)
 	if err != nil {
 		return nil, err
@@ -77,7 +77,12 @@ func (k sendCmd) submit(ctx context.Context, m *message.Message, password settin
 	defer set.Close()
 	slot := set.TrySlot("server")
 	defer slot.Release()
-	return slot.Send(ctx, m, nil)
+	sent, err := slot.Send(ctx, m, nil)
+	var results []message.Result
+	for _, r := range sent {
+		results = append(results, r.Result)
+	}
+	return results, err
 }
 
 func (k sendCmd) password(std streams) (setting.Secret, error) {

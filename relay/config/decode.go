@@ -13,6 +13,7 @@ import (
 	"postern/relay/dkim"
 	"postern/relay/message"
 	"postern/relay/setting"
+	"postern/relay/upstream"
 	"postern/relay/upstream/preset"
 	"postern/rewrite"
 )
@@ -32,6 +33,7 @@ var words = map[reflect.Type]struct{ one, many string }{
 	reflect.TypeFor[message.Pattern]():   {"an address, @domain, @*.domain or *", `addresses such as [scan@example.com, "@example.com"]`},
 	reflect.TypeFor[bearer.Audience]():   {"one value, or values such as [a, b]", ""},
 	reflect.TypeFor[preset.Words]():      {"one value, or values such as [a, b]", ""},
+	reflect.TypeFor[upstream.Group]():    {"an upstream, or some that share the load such as [a, b]", "upstreams such as [a, b], or [[a, b], c] where a and b share the load"},
 	reflect.TypeFor[Level]():             {"debug, info, warn or error", ""},
 	reflect.TypeFor[map[string]string](): {"keys with values such as {old.example: new.example}", ""},
 

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"reflect"
 	"slices"
 	"strings"
 
@@ -24,6 +25,7 @@ func (f *file) references(c *Config) {
 		return // what is missing may be what could not be read
 	}
 	c.Routing().Check(f.finding)
+	f.routes(c)
 	for i, a := range c.Accounts {
 		if a.Upstream.Route != "" {
 			f.namedRoute(c, join(item("accounts", i), "route"), a.Upstream.Route)
@@ -144,6 +146,21 @@ func (f *file) signing(c *Config) {
 	}
 }
 
+// routes reports what routes name that is not there.
+func (f *file) routes(c *Config) {
+	if !f.readable("accounts") || !f.readable("listeners") {
+		return // it may be what could not be read
+	}
+	var accounts, listeners []string
+	for _, a := range c.Accounts {
+		accounts = append(accounts, a.Auth.Name)
+	}
+	for _, l := range c.Listeners {
+		listeners = append(listeners, l.Name)
+	}
+	upstream.CheckRoutes(c.Routes, accounts, listeners, f.finding)
+}
+
 // namedRoute reports a route that is not there.
 func (f *file) namedRoute(c *Config, path, name string) {
 	var names []string
@@ -156,14 +173,15 @@ func (f *file) namedRoute(c *Config, path, name string) {
 	f.finding(path, "there is no route %q; routes has %s", name, strings.Join(names, ", "))
 }
 
-// routable reports the senders of an account whose mail no route would take.
+// routable reports the senders of an account whose mail no route would take,
+// whoever it is for and however large.
 func (f *file) routable(c *Config, path string, a Account) {
 	for i, sender := range a.Policy.Senders {
-		if sender.String() != "" && !anyRoute(c, func(r upstream.Route) bool { return takes(r, sender) }) {
+		if sender.String() != "" && !anyRoute(c, func(r upstream.Route) bool { return takesAccount(r, a) && takes(r, sender) }) {
 			f.finding(join(path, item("senders", i)), "no route takes mail from %s; add it to the senders of a route, or name a route in this account", sender)
 		}
 	}
-	if a.Policy.NullSender && !anyRoute(c, takesAll) {
+	if a.Policy.NullSender && !anyRoute(c, func(r upstream.Route) bool { return takesAccount(r, a) && len(r.Senders) == 0 }) {
 		f.finding(join(path, "null_sender"), "no route takes mail with an empty sender; add a route without senders, or name a route in this account")
 	}
 }
@@ -179,8 +197,16 @@ func anyRoute(c *Config, will func(upstream.Route) bool) bool {
 	return len(c.Routes) == 0
 }
 
-// takesAll tells whether r takes every sender, the null sender too.
-func takesAll(r upstream.Route) bool { return len(r.Senders) == 0 }
+// takesAll tells whether r takes all mail.
+func takesAll(r upstream.Route) bool {
+	r.Name, r.Upstreams = "", nil
+	return reflect.ValueOf(r).IsZero()
+}
+
+// takesAccount tells whether r takes some mail of an account.
+func takesAccount(r upstream.Route, a Account) bool {
+	return len(r.Accounts) == 0 || slices.Contains(r.Accounts, a.Auth.Name)
+}
 
 // takes tells whether r takes at least some mail of sender.
 func takes(r upstream.Route, sender message.Pattern) bool {
@@ -189,7 +215,7 @@ func takes(r upstream.Route, sender message.Pattern) bool {
 			return true
 		}
 	}
-	return takesAll(r)
+	return len(r.Senders) == 0
 }
 
 // overlap tells whether some address matches both. Of two patterns either one

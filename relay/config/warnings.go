@@ -14,7 +14,7 @@ import (
 func (c *Config) Warnings() []string {
 	var all []string
 	for _, u := range c.Routing().Upstreams {
-		if !anyRoute(c, func(r upstream.Route) bool { return slices.Contains(r.Upstreams, u.Name) }) {
+		if !anyRoute(c, func(r upstream.Route) bool { return slices.Contains(r.Names(), u.Name) }) {
 			all = append(all, fmt.Sprintf("upstream %s is never used: no route names it", u.Name))
 		}
 	}
@@ -34,7 +34,7 @@ func (c *Config) Warnings() []string {
 	for _, r := range c.Routes {
 		switch {
 		case before != "" && !c.isNamed(r):
-			all = append(all, fmt.Sprintf("route %s is never used: route %s before it takes all senders", r.Name, before))
+			all = append(all, fmt.Sprintf("route %s is never used: route %s before it takes all mail", r.Name, before))
 		case before == "" && takesAll(r):
 			before = r.Name
 		}

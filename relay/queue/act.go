@@ -59,13 +59,13 @@ type Acted struct {
 const actBatch = 200
 
 // Act implements Store.
-func (s *SQLite) Act(ctx context.Context, o Order, route func(account string, from message.Address) (lane string, ok bool)) ([]Acted, error) {
+func (s *SQLite) Act(ctx context.Context, o Order, route Router) ([]Acted, error) {
 	if past[o.Do] == "" {
 		return nil, fmt.Errorf("%q is nothing that can be done with a message", o.Do)
 	}
 	var all []Acted
 	for ids := range slices.Chunk(o.IDs, actBatch) {
-		a := acting{order: o, ids: ids, route: route}
+		a := acting{store: s, order: o, ids: ids, route: route}
 		if err := s.w.do(ctx, other, a.apply); err != nil {
 			return all, err
 		}
@@ -82,11 +82,12 @@ func (s *SQLite) Act(ctx context.Context, o Order, route func(account string, fr
 
 // acting is one step of Act on its way through the writer.
 type acting struct {
+	store *SQLite
 	order Order
 	ids   []string
-	route func(account string, from message.Address) (lane string, ok bool)
+	route Router
 
-	lane  string // of what is Lost, in its message
+	home  map[int]string // the lanes of what is Lost, in its message
 	acted []Acted
 	files []string // to unlink
 	lanes []string // to ring
@@ -126,7 +127,7 @@ func (a *acting) message(t *tx, id string, now time.Time) (Acted, error) {
 		if a.order.Recipient != "" && !strings.EqualFold(d.Recipient.Address.String(), a.order.Recipient) {
 			continue
 		}
-		if acted.Why = a.order.Do.refuses(d); acted.Why != "" {
+		if acted.Why = a.refuses(d); acted.Why != "" {
 			continue
 		}
 		a.change(&d, now)
@@ -205,7 +206,7 @@ func (a *acting) change(d *Delivery, now time.Time) {
 		d.State, d.NextAt = Delivered, time.Time{}
 		d.Reply = message.Reply{Text: a.words()}
 	case Lost:
-		d.State, d.Lane = Queued, a.lane
+		d.State, d.Lane = Queued, a.home[d.n]
 	}
 }
 
@@ -219,12 +220,34 @@ func (a *acting) unable(t *tx, m concerned) (why string, err error) {
 		return "it is damaged: " + damage + "; it can only be dropped", nil
 	}
 	if a.order.Do == Lost {
-		ok := false
-		if a.lane, ok = a.route(m.message.Client.Account, m.message.From); !ok {
-			return "no route takes mail from <" + m.message.From.String() + "> any more", nil
+		a.home, err = a.homes(t, m.key)
+	}
+	return "", err
+}
+
+// homes are the lanes that the routes in force have for the recipients of a
+// message, by their place in it.
+func (a *acting) homes(t *tx, key int64) (map[int]string, error) {
+	rows, err := t.query(waitingColumns+` WHERE m.n = ? ORDER BY d.n`, key)
+	if err != nil {
+		return nil, err
+	}
+	all, err := scanPlaced(rows)
+	homes := map[int]string{}
+	for _, p := range all {
+		for i, lane := range a.route(a.store.waiting(p, t.get)) {
+			homes[p.n[i]] = lane
 		}
 	}
-	return "", nil
+	return homes, err
+}
+
+// refuses says why it cannot be done with a delivery; "" when it can.
+func (a *acting) refuses(d Delivery) string {
+	if why := a.order.Do.refuses(d); why != "" || a.order.Do != Lost || a.home[d.n] != "" {
+		return why
+	}
+	return "no route takes mail to <" + d.Recipient.Address.String() + "> from this sender any more"
 }
 
 // place writes where a delivery stands that nobody is sending.

@@ -31,7 +31,7 @@ func parallel(b *testing.B, run func(s *queue.SQLite, m *message.Message) error)
 
 func BenchmarkPut(b *testing.B) {
 	parallel(b, func(s *queue.SQLite, m *message.Message) error {
-		_, err := s.Put(b.Context(), m, "office", "")
+		_, err := queuetest.Put(b.Context(), s, m, "office", "")
 		return err
 	})
 }
@@ -39,7 +39,7 @@ func BenchmarkPut(b *testing.B) {
 // BenchmarkLifecycleFromMemory puts, claims in the same transaction, settles.
 func BenchmarkLifecycleFromMemory(b *testing.B) {
 	parallel(b, func(s *queue.SQLite, m *message.Message) error {
-		c, err := s.Put(b.Context(), m, "office", "m365")
+		c, err := queuetest.Put(b.Context(), s, m, "office", "m365")
 		if err != nil {
 			return err
 		}
@@ -51,10 +51,10 @@ func BenchmarkLifecycleFromMemory(b *testing.B) {
 // BenchmarkLifecycle puts, claims from the store, settles.
 func BenchmarkLifecycle(b *testing.B) {
 	parallel(b, func(s *queue.SQLite, m *message.Message) error {
-		if _, err := s.Put(b.Context(), m, "office", ""); err != nil {
+		if _, err := queuetest.Put(b.Context(), s, m, "office", ""); err != nil {
 			return err
 		}
-		claims, err := s.Claim(b.Context(), "office", "m365", 1)
+		claims, err := s.Claim(b.Context(), "office", "m365", 1, 0)
 		if err != nil || len(claims) == 0 {
 			return err
 		}
@@ -71,11 +71,11 @@ func BenchmarkClaimDeep(b *testing.B) {
 		INSERT INTO deliveries SELECT n + 1000, 0, 'a@example.com', '{}', 'account' || n % 100, 'office', 'deferred', '', '', 1, 9e15, '{}', '' FROM i`); err != nil {
 		b.Fatal(err)
 	}
-	if _, err := s.Put(b.Context(), queuetest.NewMessage("printer", 4096, "a@example.com"), "office", ""); err != nil {
+	if _, err := queuetest.Put(b.Context(), s, queuetest.NewMessage("printer", 4096, "a@example.com"), "office", ""); err != nil {
 		b.Fatal(err)
 	}
 	for b.Loop() {
-		claims, err := s.Claim(b.Context(), "office", "m365", 1)
+		claims, err := s.Claim(b.Context(), "office", "m365", 1, 0)
 		if err != nil || len(claims) != 1 {
 			b.Fatal(claims, err)
 		}

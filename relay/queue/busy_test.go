@@ -87,7 +87,7 @@ func TestABusyDatabaseLosesNoOutcome(t *testing.T) {
 			case err := <-ended:
 				t.Fatalf("given up: %v", err)
 			}
-			if claims, err := s.Claim(t.Context(), "office", "m365", 1); err != nil || claims != nil {
+			if claims, err := s.Claim(t.Context(), "office", "m365", 1, 0); err != nil || claims != nil {
 				t.Errorf("claimed meanwhile: %v, %v", claims, err)
 			}
 			release()
@@ -101,7 +101,7 @@ func TestABusyDatabaseLosesNoOutcome(t *testing.T) {
 			if _, outcomes := s.InFlight(); outcomes != 0 {
 				t.Errorf("%d outcomes expected", outcomes)
 			}
-			if again, err := s.Put(t.Context(), queuetest.NewMessage("printer", 10, "b@example.com"), "office", "m365"); err != nil || again == nil {
+			if again, err := queuetest.Put(t.Context(), s, queuetest.NewMessage("printer", 10, "b@example.com"), "office", "m365"); err != nil || again == nil {
 				t.Errorf("nothing is claimed afterwards: %v", err)
 			}
 		})
@@ -154,19 +154,16 @@ func TestABusyDatabaseTakesNothingOn(t *testing.T) {
 	dir := t.TempDir()
 	s, _ := openImpatient(t, dir)
 	defer s.Close()
-	c := putClaimed(t, s)
+	putClaimed(t, s)
 	release := occupy(t, dir)
 	m := queuetest.NewMessage("printer", 100_000, "b@example.com")
-	_, err := s.Put(t.Context(), m, "office", "m365")
+	_, err := queuetest.Put(t.Context(), s, m, "office", "m365")
 	var reply *message.Reply
 	if err == nil || errors.As(err, &reply) && reply.Permanent() {
 		t.Errorf("put: %v", err)
 	}
-	if claims, err := s.Claim(t.Context(), "office", "m365", 1); err == nil {
+	if claims, err := s.Claim(t.Context(), "office", "m365", 1, 0); err == nil {
 		t.Errorf("claimed %v", claims)
-	}
-	if err := s.Reassign(t.Context(), c, "backup"); err == nil || c.Upstream != "m365" {
-		t.Errorf("reassigned to %s: %v", c.Upstream, err)
 	}
 	release()
 	if files, err := os.ReadDir(filepath.Join(dir, "spool")); err != nil || len(files) != 0 {
@@ -175,7 +172,7 @@ func TestABusyDatabaseTakesNothingOn(t *testing.T) {
 	if accepts, outcomes := s.InFlight(); accepts != 0 || outcomes != 1 {
 		t.Errorf("expected: %d, %d", accepts, outcomes)
 	}
-	if _, err := s.Put(t.Context(), m, "office", ""); err != nil {
+	if _, err := queuetest.Put(t.Context(), s, m, "office", ""); err != nil {
 		t.Error(err)
 	}
 }

@@ -14,11 +14,14 @@ import (
 )
 
 // Claim implements Store.
-func (s *SQLite) Claim(ctx context.Context, lane, upstream string, max int) ([]*Claim, error) {
+func (s *SQLite) Claim(ctx context.Context, lane, upstream string, max, recipients int) ([]*Claim, error) {
 	if s.w.unrecorded.Load() > 0 {
 		return nil, nil
 	}
-	c := claiming{store: s, lane: lane, upstream: upstream, max: max}
+	c := claiming{store: s, lane: lane, upstream: upstream, max: max, recipients: recipients}
+	if recipients <= 0 {
+		c.recipients = -1 // SQLite's word for no limit
+	}
 	if err := s.w.do(ctx, other, c.apply); err != nil {
 		return nil, err
 	}
@@ -54,6 +57,7 @@ type claiming struct {
 	store          *SQLite
 	lane, upstream string
 	max            int
+	recipients     int // of one claim
 
 	claims   []*Claim
 	setAside int
@@ -134,7 +138,8 @@ func (c *claiming) take(t *tx, account string, now time.Time) (bool, error) {
 	return true, c.mark(t, claim)
 }
 
-// load reads a message with its recipients that are due in the lane.
+// load reads a message with its recipients that are due in the lane, as many as
+// one claim may have.
 func (c *claiming) load(t *tx, key int64, now time.Time) (*Claim, error) {
 	m, err := t.message(key, c.store.spoolDir())
 	if err != nil {
@@ -146,7 +151,7 @@ func (c *claiming) load(t *tx, key int64, now time.Time) (*Claim, error) {
 	}
 	// The + keeps SQLite from looking the lane up instead of the message.
 	rows, err := t.query(`SELECT `+deliveryColumns+` FROM deliveries d
-		WHERE d.message = ? AND +d.lane = ? AND `+waiting+` AND d.next_at <= ? ORDER BY d.n`, key, c.lane, millis(now))
+		WHERE d.message = ? AND +d.lane = ? AND `+waiting+` AND d.next_at <= ? ORDER BY d.n LIMIT ?`, key, c.lane, millis(now), c.recipients)
 	if err != nil {
 		return nil, err
 	}

@@ -21,11 +21,11 @@ func TestAClockSetBackLeavesNoMailWaiting(t *testing.T) {
 		for i := range ids {
 			m := queuetest.NewMessage("printer", 10, "a@example.com")
 			m.Received = m.Received.Add(nineYears)
-			if _, err := s.Put(t.Context(), m, "office", ""); err != nil {
+			if _, err := queuetest.Put(t.Context(), s, m, "office", ""); err != nil {
 				t.Fatal(err)
 			}
 			if i == 1 {
-				claims, err := s.Claim(t.Context(), "office", "m365", 2)
+				claims, err := s.Claim(t.Context(), "office", "m365", 2, 0)
 				if err != nil || len(claims) != 2 {
 					t.Fatalf("claims %v, %v", claims, err)
 				}
@@ -42,7 +42,7 @@ func TestAClockSetBackLeavesNoMailWaiting(t *testing.T) {
 		return ids[0], ids[1]
 	}
 	isMended := func(t *testing.T, s *queue.SQLite, queued, deferred string) {
-		claims, err := s.Claim(t.Context(), "office", "m365", 10)
+		claims, err := s.Claim(t.Context(), "office", "m365", 10, 0)
 		if err != nil || len(claims) != 1 || claims[0].Message.ID != queued {
 			t.Errorf("due at once: %v, %v, want %s", claims, err, queued)
 		}
@@ -77,7 +77,7 @@ func TestAClockSetBackLeavesNoMailWaiting(t *testing.T) {
 
 func settleAs(t *testing.T, s *queue.SQLite, c *queue.Claim, o message.Outcome) queue.Settled {
 	t.Helper()
-	settled, err := s.Settle(t.Context(), c, []message.Result{{Outcome: o}}, nil)
+	settled, err := s.Settle(t.Context(), c, []queue.Outcome{{Result: message.Result{Outcome: o}}}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

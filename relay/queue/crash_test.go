@@ -89,7 +89,7 @@ func produce(s *queue.SQLite, say func(string, string, uint32), claimed bool) er
 		if claimed {
 			upstream = "m365"
 		}
-		c, err := s.Put(ctx, m, "office", upstream)
+		c, err := queuetest.Put(ctx, s, m, "office", upstream)
 		if err != nil {
 			return err
 		}
@@ -110,7 +110,7 @@ func consume(s *queue.SQLite, say func(string, string, uint32)) error {
 		if err := s.Wait(ctx, "office"); err != nil {
 			return err
 		}
-		claims, err := s.Claim(ctx, "office", "m365", 2)
+		claims, err := s.Claim(ctx, "office", "m365", 2, 0)
 		if err != nil {
 			return err
 		}

@@ -37,17 +37,17 @@ func scanDelivery(row scanner, before ...any) (Delivery, error) {
 }
 
 // move writes what has become of a delivery that was in that state and, while
-// sending, of that owner; errNotOurs when it is not so any more. A lane other
-// than a pinned one is left as it is, since Reroute may have changed it
-// meanwhile; d gets the one in force.
-func (t *tx) move(key int64, was State, owner string, d *Delivery) error {
-	lane := ""
+// sending, of that owner; errNotOurs when it is not so any more. Its lane becomes
+// that of d if that is a pinned one, or if the delivery is still in the lane it
+// was claimed in: Reroute may have moved it meanwhile. d gets the one in force.
+func (t *tx) move(key int64, was State, owner, claimed string, d *Delivery) error {
 	if _, pinned := message.PinnedTo(d.Lane); pinned {
-		lane = d.Lane
+		claimed = ""
 	}
-	err := t.get(`UPDATE deliveries SET state = ?, lane = coalesce(nullif(?, ''), lane), attempts = ?, next_at = ?, reply = ?, remote_id = ?, owner = ''
-		WHERE message = ? AND n = ? AND state = ? AND owner = ? RETURNING lane`,
-		[]any{d.State, lane, d.Attempts, millis(d.NextAt), encode(d.Reply), d.RemoteID, key, d.n, was, owner}, &d.Lane)
+	err := t.get(`UPDATE deliveries SET state = ?1, lane = CASE WHEN ?3 = '' OR lane = ?3 THEN ?2 ELSE lane END,
+		attempts = ?4, next_at = ?5, reply = ?6, remote_id = ?7, owner = ''
+		WHERE message = ?8 AND n = ?9 AND state = ?10 AND owner = ?11 RETURNING lane`,
+		[]any{d.State, d.Lane, claimed, d.Attempts, millis(d.NextAt), encode(d.Reply), d.RemoteID, key, d.n, was, owner}, &d.Lane)
 	if errors.Is(err, sql.ErrNoRows) {
 		return errNotOurs
 	}
@@ -95,5 +95,9 @@ func (t *tx) setAside(key int64, now time.Time, what string) error {
 
 // result is the delivery's part of an event.
 func (d Delivery) result() EventResult {
-	return EventResult{Recipient: d.Recipient.Address.String(), State: d.State, Reply: d.Reply, RemoteID: d.RemoteID}
+	r := EventResult{Recipient: d.Recipient.Address.String(), State: d.State, Reply: d.Reply, RemoteID: d.RemoteID}
+	if _, only, _ := message.SplitLane(d.Lane); !d.State.Ended() {
+		r.By = only
+	}
+	return r
 }

@@ -38,7 +38,7 @@ func TestADirectoryThatVanishesEndsTheStore(t *testing.T) {
 			if err := s.Err(); !strings.Contains(err.Error(), "deleted, moved or covered") {
 				t.Errorf("it said %v", err)
 			}
-			_, err := s.Put(t.Context(), queuetest.NewMessage("printer", 10, "a@example.com"), "office", "")
+			_, err := queuetest.Put(t.Context(), s, queuetest.NewMessage("printer", 10, "a@example.com"), "office", "")
 			isReply(t, err, 451)
 		})
 	}
@@ -58,7 +58,7 @@ func TestARealFullDisk(t *testing.T) {
 	fill(t, filler)
 	m := queuetest.NewMessage("printer", 100_000, "a@example.com")
 	put := func() error {
-		_, err := s.Put(t.Context(), m, "office", "")
+		_, err := queuetest.Put(t.Context(), s, m, "office", "")
 		return err
 	}
 	isReply(t, put(), 452)
@@ -110,13 +110,13 @@ func TestADiskThatBecomesReadOnly(t *testing.T) {
 	var kept []*message.Message
 	for _, size := range []int{10, 100_000} {
 		m := queuetest.NewMessage("printer", size, "a@example.com")
-		if _, err := s.Put(t.Context(), m, "office", ""); err != nil {
+		if _, err := queuetest.Put(t.Context(), s, m, "office", ""); err != nil {
 			t.Fatal(err)
 		}
 		kept = append(kept, m)
 	}
 	disk.Break()
-	_, err = s.Put(t.Context(), queuetest.NewMessage("printer", 10, "a@example.com"), "office", "")
+	_, err = queuetest.Put(t.Context(), s, queuetest.NewMessage("printer", 10, "a@example.com"), "office", "")
 	var reply *message.Reply
 	if !errors.As(err, &reply) || reply.Code/100 != 4 {
 		t.Errorf("a message was answered with %v", err)
@@ -151,7 +151,7 @@ func TestManyMessagesAtAStart(t *testing.T) {
 		t.Fatal(err)
 	}
 	first := queuetest.NewMessage("printer", 10, "first@example.com")
-	if _, err := s.Put(t.Context(), first, "office", ""); err != nil {
+	if _, err := queuetest.Put(t.Context(), s, first, "office", ""); err != nil {
 		t.Fatal(err)
 	}
 	if err := queuetest.Fill(t.Context(), s, "printer", messages-1); err != nil {
@@ -167,7 +167,7 @@ func TestManyMessagesAtAStart(t *testing.T) {
 	if err != nil || n.Deliveries["queued"] != messages {
 		t.Fatalf("numbers %+v, %v", n, err)
 	}
-	claims, err := s.Claim(t.Context(), "office", "m365", 1)
+	claims, err := s.Claim(t.Context(), "office", "m365", 1, 0)
 	if err != nil || len(claims) != 1 || claims[0].Message.ID != first.ID {
 		t.Fatalf("claimed %v, %v", claims, err)
 	}

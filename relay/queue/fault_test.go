@@ -186,7 +186,7 @@ func life(ctx context.Context, s *queue.SQLite, m *message.Message, content []by
 	}
 	var err error
 	if m.Body, err = sp.Body(); err == nil {
-		_, err = s.Put(ctx, m, "office", "")
+		_, err = queuetest.Put(ctx, s, m, "office", "")
 	}
 	if err != nil {
 		sp.Discard()
@@ -195,7 +195,7 @@ func life(ctx context.Context, s *queue.SQLite, m *message.Message, content []by
 	if !deliver {
 		return true, false
 	}
-	claims, err := s.Claim(ctx, "office", "m365", 1)
+	claims, err := s.Claim(ctx, "office", "m365", 1, 0)
 	if err != nil || len(claims) != 1 {
 		return true, false
 	}

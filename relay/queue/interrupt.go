@@ -45,8 +45,8 @@ func (i *interruption) apply(t *tx) error {
 		event := Event{Upstream: c.deliveries[0].Upstream}
 		for k := range c.deliveries {
 			d := &c.deliveries[k]
-			*d = i.schedule.settle(*d, interrupted, c.message.Received, i.now, rand.Float64())
-			if err := t.move(c.key, Sending, c.owner, d); err != nil {
+			*d = i.schedule.settle(*d, Outcome{Result: interrupted}, c.message.Received, i.now, rand.Float64())
+			if err := t.move(c.key, Sending, c.owner, "", d); err != nil {
 				return err
 			}
 			event.Results = append(event.Results, d.result())

@@ -43,7 +43,7 @@ func TestEveryFileIsPrivate(t *testing.T) {
 
 func putLarge(t *testing.T, s *queue.SQLite) {
 	t.Helper()
-	if _, err := s.Put(t.Context(), queuetest.NewMessage("printer", 100_000, "a@example.com"), "office", ""); err != nil {
+	if _, err := queuetest.Put(t.Context(), s, queuetest.NewMessage("printer", 100_000, "a@example.com"), "office", ""); err != nil {
 		t.Fatal(err)
 	}
 }

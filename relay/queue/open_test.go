@@ -33,7 +33,7 @@ func TestCloseLeavesNothingRunning(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Put(t.Context(), queuetest.NewMessage("printer", 10, "a@example.com"), "office", ""); err == nil {
+	if _, err := queuetest.Put(t.Context(), s, queuetest.NewMessage("printer", 10, "a@example.com"), "office", ""); err == nil {
 		t.Error("a closed store accepts")
 	}
 	if err := s.Wait(t.Context(), "office"); err == nil {
@@ -78,7 +78,7 @@ func TestAnOlderSchemaIsBroughtUpToDate(t *testing.T) {
 		t.Fatal(err)
 	}
 	m := queuetest.NewMessage("printer", 100, "a@example.com")
-	if _, err := s.Put(t.Context(), m, "office", ""); err != nil {
+	if _, err := queuetest.Put(t.Context(), s, m, "office", ""); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Close(); err != nil {
@@ -97,7 +97,7 @@ func TestAnOlderSchemaIsBroughtUpToDate(t *testing.T) {
 	}
 	look(t, dir, m) // before it is: to look changes nothing
 	s = openIn(t, dir, queuetest.Config())
-	claims, err := s.Claim(t.Context(), "office", "m365", 1)
+	claims, err := s.Claim(t.Context(), "office", "m365", 1, 0)
 	if err != nil || len(claims) != 1 || claims[0].Message.ID != m.ID {
 		t.Errorf("claimed %v, %v", claims, err)
 	}
@@ -152,7 +152,7 @@ func TestOrphansAreSwept(t *testing.T) {
 	s := reopened(t, dir, queuetest.Config(), metrics.New("test", ""), func(s *queue.SQLite) {
 		var err error
 		m := queuetest.NewMessage("printer", 100_000, "a@example.com")
-		if kept, err = s.Put(t.Context(), m, "office", "m365"); err != nil {
+		if kept, err = queuetest.Put(t.Context(), s, m, "office", "m365"); err != nil {
 			t.Fatal(err)
 		}
 		if err := os.WriteFile(orphan, []byte("x"), 0o600); err != nil {
@@ -247,7 +247,7 @@ func TestReadOnly(t *testing.T) {
 		t.Fatal(err)
 	}
 	m := queuetest.NewMessage("printer", 100_000, "a@example.com")
-	if _, err := s.Put(t.Context(), m, "office", ""); err != nil {
+	if _, err := queuetest.Put(t.Context(), s, m, "office", ""); err != nil {
 		t.Fatal(err)
 	}
 	look(t, dir, m) // beside a running process
@@ -346,15 +346,15 @@ func TestADamagedMessageIsSetAside(t *testing.T) {
 			}
 			defer s.Close()
 			bad := queuetest.NewMessage("printer", test.size, "a@example.com")
-			if _, err := s.Put(t.Context(), bad, "office", ""); err != nil {
+			if _, err := queuetest.Put(t.Context(), s, bad, "office", ""); err != nil {
 				t.Fatal(err)
 			}
 			test.spoil(t, s, dir)
 			good := queuetest.NewMessage("printer", 10, "a@example.com")
-			if _, err := s.Put(t.Context(), good, "office", ""); err != nil {
+			if _, err := queuetest.Put(t.Context(), s, good, "office", ""); err != nil {
 				t.Fatal(err)
 			}
-			claims, err := s.Claim(t.Context(), "office", "m365", 10)
+			claims, err := s.Claim(t.Context(), "office", "m365", 10, 0)
 			if err != nil || len(claims) != 1 || claims[0].Message.ID != good.ID {
 				t.Fatalf("claims %v, %v", claims, err)
 			}
@@ -383,7 +383,7 @@ func isSetAside(t *testing.T, s *queue.SQLite, id, want string) {
 func TestDamageFoundWhileSendingSetsAside(t *testing.T) {
 	for name, end := range map[string]func(s *queue.SQLite, c *queue.Claim) error{
 		"settled": func(s *queue.SQLite, c *queue.Claim) error {
-			_, err := s.Settle(t.Context(), c, []message.Result{{Outcome: message.Deferred}}, nil)
+			_, err := s.Settle(t.Context(), c, []queue.Outcome{{Result: message.Result{Outcome: message.Deferred}}}, nil)
 			return err
 		},
 		"returned": func(s *queue.SQLite, c *queue.Claim) error { return s.Return(t.Context(), c, "it cannot be read") },
@@ -395,7 +395,7 @@ func TestDamageFoundWhileSendingSetsAside(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer s.Close()
-			c, err := s.Put(t.Context(), queuetest.NewMessage("printer", 100_000, "a@example.com"), "office", "m365")
+			c, err := queuetest.Put(t.Context(), s, queuetest.NewMessage("printer", 100_000, "a@example.com"), "office", "m365")
 			if err != nil {
 				t.Fatal(err)
 			}

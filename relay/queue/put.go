@@ -2,13 +2,15 @@ package queue
 
 import (
 	"context"
+	"fmt"
+	"slices"
 	"time"
 
 	"postern/relay/message"
 )
 
 // Put implements Store.
-func (s *SQLite) Put(ctx context.Context, m *message.Message, lane, upstream string) (*Claim, error) {
+func (s *SQLite) Put(ctx context.Context, m *message.Message, ways []Way) ([]*Claim, error) {
 	if err := s.Ready(); err != nil {
 		return nil, err
 	}
@@ -19,6 +21,9 @@ func (s *SQLite) Put(ctx context.Context, m *message.Message, lane, upstream str
 	if len(m.To) == 0 {
 		return nil, message.Refuse(554, "5.5.1", "No recipients")
 	}
+	if len(ways) != len(m.To) {
+		return nil, fmt.Errorf("%d ways for %d recipients", len(ways), len(m.To))
+	}
 	b, err := s.keep(m.Body)
 	if err != nil {
 		return nil, err
@@ -27,10 +32,7 @@ func (s *SQLite) Put(ctx context.Context, m *message.Message, lane, upstream str
 		defer b.spool.Discard() // our own copy
 	}
 	defer b.spool.leave()
-	if s.w.unrecorded.Load() > 0 {
-		upstream = ""
-	}
-	p := newPut(m, b, lane, upstream, s.incarnation, time.Now())
+	p := newPut(m, b, ways, s.incarnation, time.Now(), s.w.unrecorded.Load() == 0)
 	err = s.w.do(ctx, accept, p.apply)
 	// When the store has failed nobody knows whether the row is on the disk: then
 	// the file stays, for the next start to find its row or sweep it.
@@ -40,11 +42,17 @@ func (s *SQLite) Put(ctx context.Context, m *message.Message, lane, upstream str
 		return nil, replyFull()
 	case err != nil:
 		return nil, err
-	case upstream == "":
-		s.bells.ring(lane)
-		return nil, nil
 	}
-	return s.handOut(p.claim(b)), nil
+	for _, d := range p.deliveries {
+		if d.State == Queued {
+			s.bells.ring(d.Lane)
+		}
+	}
+	claims := p.claims(b)
+	for _, c := range claims {
+		s.handOut(c)
+	}
+	return claims, nil
 }
 
 // put is a message encoded for its rows, so that the writer has little to do.
@@ -62,18 +70,19 @@ type put struct {
 	key int64 // of the row; set by apply
 }
 
-func newPut(m *message.Message, b *body, lane, upstream, owner string, now time.Time) *put {
+// newPut encodes m. Its recipients are claimed as their ways say, if that may be.
+func newPut(m *message.Message, b *body, ways []Way, owner string, now time.Time, claim bool) *put {
 	p := &put{
 		m: m, body: b, header: m.Header.Bytes(),
 		envelope: encodeEnvelope(m.Envelope), client: encode(m.Client), accepted: encode(Event{Changes: m.Changes}),
-		now: now,
-	}
-	state := Queued
-	if upstream != "" {
-		state, p.owner = Sending, owner
+		owner: owner, now: now,
 	}
 	for i, to := range m.To {
-		p.deliveries = append(p.deliveries, Delivery{Recipient: to, State: state, Lane: lane, Upstream: upstream, NextAt: now, n: i})
+		d := Delivery{Recipient: to, State: Queued, Lane: ways[i].Lane, NextAt: now, n: i}
+		if claim && ways[i].Upstream != "" {
+			d.State, d.Upstream = Sending, ways[i].Upstream
+		}
+		p.deliveries = append(p.deliveries, d)
 		p.parameters = append(p.parameters, encodeRecipient(to))
 	}
 	return p
@@ -93,9 +102,13 @@ func (p *put) apply(t *tx) error {
 		return err
 	}
 	for i, d := range p.deliveries {
+		owner := ""
+		if d.State == Sending {
+			owner = p.owner
+		}
 		_, err := t.exec(`INSERT INTO deliveries (message, n, recipient, parameters, account, lane, state, upstream, owner, attempts, next_at, reply, remote_id)
 			VALUES (?,?,?,?,?,?,?,?,?,0,?,'{}','')`,
-			p.key, d.n, d.Recipient.Address.String(), p.parameters[i], m.Client.Account, d.Lane, d.State, d.Upstream, p.owner, millis(d.NextAt))
+			p.key, d.n, d.Recipient.Address.String(), p.parameters[i], m.Client.Account, d.Lane, d.State, d.Upstream, owner, millis(d.NextAt))
 		if err != nil {
 			return err
 		}
@@ -115,13 +128,24 @@ func (p *put) insertContent(t *tx) error {
 	return err
 }
 
-// claim is the one made in the same transaction: the message as it is in
-// memory.
-func (p *put) claim(b *body) *Claim {
-	m := *p.m
-	m.Body = b
-	first := p.deliveries[0]
-	return &Claim{Message: &m, Lane: first.Lane, Upstream: first.Upstream, key: p.key, deliveries: p.deliveries}
+// claims are those made in the same transaction, one for each lane: the message
+// as it is in memory, to the recipients claimed.
+func (p *put) claims(b *body) []*Claim {
+	var all []*Claim
+	for _, d := range p.deliveries {
+		if d.State != Sending {
+			continue
+		}
+		i := slices.IndexFunc(all, func(c *Claim) bool { return c.Lane == d.Lane })
+		if i < 0 {
+			m := *p.m
+			m.Body, m.To = b, nil
+			all, i = append(all, &Claim{Message: &m, Lane: d.Lane, Upstream: d.Upstream, key: p.key}), len(all)
+		}
+		all[i].Message.To = append(all[i].Message.To, d.Recipient)
+		all[i].deliveries = append(all[i].deliveries, d)
+	}
+	return all
 }
 
 // record adds an event to a message's history.

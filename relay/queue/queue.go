@@ -46,36 +46,32 @@ type Store interface {
 	Ready() error
 
 	// Put makes m durable: header, body, one delivery per recipient and the
-	// history row with its Changes, in one transaction. The deliveries wait in
-	// lane. With upstream != "" they are claimed for it in the same
-	// transaction and the claim, with m itself as its message, is returned to
-	// be sent from memory; the claim is nil otherwise, and when the store
+	// history row with its Changes, in one transaction. ways, parallel to m.To, say
+	// where each waits. Those whose way names an upstream are claimed for it in the
+	// same transaction, and a claim for each such lane, with m itself as its
+	// message, is returned to be sent from memory; there is none when the store
 	// cannot take outcomes just now. Errors are those of Ready, 552 5.3.4 for a
 	// header too large to keep, or mean our trouble; in any case the message
 	// has not been accepted.
-	Put(ctx context.Context, m *message.Message, lane, upstream string) (*Claim, error)
+	Put(ctx context.Context, m *message.Message, ways []Way) ([]*Claim, error)
 
 	// Wait returns nil when a delivery of the lane is due, or the error of ctx
 	// or of a failed store.
 	Wait(ctx context.Context, lane string) error
 
 	// Claim takes up to max messages that are due in the lane, each with its
-	// due recipients, in turns between accounts, oldest first within one. The
-	// claim is durable before it returns. An entry found damaged is set aside
-	// and the next one taken.
-	Claim(ctx context.Context, lane, upstream string, max int) ([]*Claim, error)
+	// due recipients, up to that many of them (0: all), in turns between accounts,
+	// oldest first within one. The claim is durable before it returns. An entry
+	// found damaged is set aside and the next one taken.
+	Claim(ctx context.Context, lane, upstream string, max, recipients int) ([]*Claim, error)
 
-	// Reassign makes another upstream the one a claim is sent through, before
-	// anything of it was sent. It is durable before it returns.
-	Reassign(ctx context.Context, c *Claim, upstream string) error
-
-	// Settle records how the recipients of a claim fared, results parallel to
+	// Settle records how the recipients of a claim fared, outcomes parallel to
 	// c.Message.To, with what was Made of it, decides what becomes of each, and
 	// makes durable with that what the Reporter tells of it. While it cannot, because
 	// the disk is full or another program has the database locked, it keeps
 	// trying until ctx ends; until then nothing else is claimed, because an
 	// outcome that is lost means mail sent twice.
-	Settle(ctx context.Context, c *Claim, results []message.Result, tell Reporter) ([]Settled, error)
+	Settle(ctx context.Context, c *Claim, outcomes []Outcome, tell Reporter) ([]Settled, error)
 
 	// Return gives back a claim of which nothing was sent: due at once, the
 	// attempt not counted. A reason, if not "", goes to the history. It keeps
@@ -97,22 +93,20 @@ type Store interface {
 	// waited that long. It returns the id of the message, "" when it is not time.
 	Digest(ctx context.Context, every time.Duration, write func(failures iter.Seq[Failure]) Report) (id string, err error)
 
-	// Reroute asks route for the lane of every message that has not ended and
-	// moves its deliveries there, those pinned to an upstream excepted. With
-	// ok false they stay where they are.
-	Reroute(ctx context.Context, route func(account string, from message.Address) (lane string, ok bool)) error
+	// Reroute asks route for the lanes of every message that has not ended and
+	// moves its deliveries there, those pinned to an upstream excepted.
+	Reroute(ctx context.Context, route Router) error
 
 	// Act does what a person orders with deliveries that nobody is sending, and
 	// tells for each message of the order how many of its recipients that
 	// concerned, or why none. Reroute's route is asked for what is Lost.
-	Act(ctx context.Context, o Order, route func(account string, from message.Address) (lane string, ok bool)) ([]Acted, error)
+	Act(ctx context.Context, o Order, route Router) ([]Acted, error)
 
 	// Note adds a line to the history of a message, if the store still has it.
 	Note(ctx context.Context, id, what, text string) error
 
-	// Orphans counts, by lane, the deliveries that wait in others than those
-	// lanes: nobody will ever claim them.
-	Orphans(ctx context.Context, lanes []string) (map[string]int, error)
+	// Lanes counts the deliveries that wait, by lane.
+	Lanes(ctx context.Context) (map[string]int, error)
 
 	// Numbers is for metrics.
 	Numbers(ctx context.Context) (metrics.QueueNumbers, error)
@@ -171,6 +165,36 @@ const (
 
 // Ended tells whether nothing will happen to the delivery any more.
 func (s State) Ended() bool { return s == Delivered || s == Failed || s == Dropped }
+
+// Way is where one recipient of a new message waits, and the upstream it is
+// claimed for at once; "" is none.
+type Way struct{ Lane, Upstream string }
+
+// Outcome is how one recipient of a claim fared, and where it goes from there.
+type Outcome struct {
+	message.Result
+	// Lane is where it waits from now on, if it does; "" is where it waited. A
+	// delivery that Reroute has moved since it was claimed stays where that was.
+	Lane string
+	// GoesOn: it is due at once, and this was no attempt of its own.
+	GoesOn bool
+	// Wait is how long it is deferred at least.
+	Wait time.Duration
+}
+
+// Waiting is a message that has not ended, as far as its lanes depend on it.
+type Waiting struct {
+	Account, Listener string
+	From              message.Address // as [message.Message.RoutedBy]
+	To                []message.Address
+	Size              int64
+	// Read is the whole message, with these recipients.
+	Read func() (*message.Message, error)
+}
+
+// Router names the lane of each recipient of a message, in their order; "" is
+// where it is.
+type Router func(Waiting) []string
 
 // Claim is the right and the duty to try a message now. It ends by Settle or
 // Return, exactly once.
@@ -299,6 +323,9 @@ type EventResult struct {
 	State     State         `json:"state"`
 	Reply     message.Reply `json:"reply,omitzero"`
 	RemoteID  string        `json:"remote_id,omitempty"`
+	// By is the only upstreams of its route that may make the delivery now; nil is
+	// all of them.
+	By []string `json:"by,omitempty"`
 }
 
 // Filter narrows a list. Zero fields do not narrow.

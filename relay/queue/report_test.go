@@ -21,7 +21,7 @@ func tellBack(m *message.Message, settled []queue.Settled) queue.Told {
 	return queue.Told{Reports: []queue.Report{{Message: r, Lane: "office", Of: []int{0}}}, Digest: []int{0}}
 }
 
-var failedOne = []message.Result{{Outcome: message.Failed, Reply: message.Reply{Code: 550, Text: "no such user"}}}
+var failedOne = []queue.Outcome{{Result: message.Result{Outcome: message.Failed, Reply: message.Reply{Code: 550, Text: "no such user"}}}}
 
 // reportsOn is how many messages of the store are about that one.
 func reportsOn(t *testing.T, s queue.Reader, id string) (n int) {
@@ -91,7 +91,7 @@ func TestADelayIsToldOfOnceAcrossRestarts(t *testing.T) {
 			t.Fatal(err)
 		}
 		if want == 1 {
-			if _, err := s.Put(t.Context(), m, "office", ""); err != nil {
+			if _, err := queuetest.Put(t.Context(), s, m, "office", ""); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -136,7 +136,7 @@ func TestADamagedMessageIsReportedWithoutItsContent(t *testing.T) {
 	s := openIn(t, t.TempDir(), cfg)
 	m := queuetest.NewMessage("printer", 10, "a@example.com")
 	m.Received = time.Now().Add(-time.Hour)
-	if _, err := s.Put(t.Context(), m, "office", ""); err != nil {
+	if _, err := queuetest.Put(t.Context(), s, m, "office", ""); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Exec(`UPDATE contents SET header_sum = header_sum + 1`); err != nil {

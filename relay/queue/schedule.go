@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -47,7 +48,11 @@ func (s schedule) expired(received, now time.Time) bool {
 // A delivery in a pinned lane was uncertain before. What an upstream says of
 // the second attempt does not tell whether the first one arrived, so a
 // temporary refusal leaves it uncertain and pinned, and a final one says so.
-func (s schedule) settle(d Delivery, r message.Result, received, now time.Time, chance float64) Delivery {
+func (s schedule) settle(d Delivery, r Outcome, received, now time.Time, chance float64) Delivery {
+	if r.GoesOn {
+		d.Reply, d.Lane = r.Reply, cmp.Or(r.Lane, d.Lane)
+		return due(d, now)
+	}
 	d.Attempts++
 	d.Reply, d.RemoteID, d.last = r.Reply, r.RemoteID, r.Reply
 	d.NextAt = time.Time{}
@@ -76,9 +81,33 @@ func (s schedule) settle(d Delivery, r message.Result, received, now time.Time, 
 		if s.expired(received, now) {
 			return s.giveUp(d)
 		}
-		d.NextAt = s.next(d.Attempts, now, chance)
+		d.NextAt = s.notBefore(s.next(d.Attempts, now, chance), now, r.Wait)
+		d.Lane = cmp.Or(r.Lane, d.Lane)
 	}
 	return d
+}
+
+// due is a delivery nothing was learnt about by the attempt that has it: as it
+// was, and due.
+func due(d Delivery, now time.Time) Delivery {
+	d.State, d.NextAt = Queued, now
+	if _, pinned := message.PinnedTo(d.Lane); pinned {
+		d.State = Uncertain
+	}
+	return d
+}
+
+// notBefore puts a time off that the upstream wants us to wait for, within what
+// is ever waited.
+func (s schedule) notBefore(next, now time.Time, wait time.Duration) time.Time {
+	asked := now.Add(wait).Truncate(time.Millisecond)
+	if latest := s.ceiling(now); asked.After(latest) {
+		asked = latest
+	}
+	if asked.After(next) {
+		return asked
+	}
+	return next
 }
 
 // refusedAgain is what is said of a delivery that may have been made before it

@@ -58,11 +58,11 @@ func TestWaitWakesAtTheNextAttempt(t *testing.T) {
 		cfg.Retry = []setting.Duration{setting.Duration(3 * time.Hour)} // longer than the longest nap
 		s := openIn(t, dir, cfg)
 		m := queuetest.NewMessage("printer", 10, "a@example.com")
-		c, err := s.Put(t.Context(), m, "office", "m365")
+		c, err := queuetest.Put(t.Context(), s, m, "office", "m365")
 		if err != nil {
 			t.Fatal(err)
 		}
-		settled, err := s.Settle(t.Context(), c, []message.Result{{Outcome: message.Deferred}}, nil)
+		settled, err := s.Settle(t.Context(), c, []queue.Outcome{{Result: message.Result{Outcome: message.Deferred}}}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -72,7 +72,7 @@ func TestWaitWakesAtTheNextAttempt(t *testing.T) {
 		if late := time.Since(settled[0].NextAt); late < 0 || late > time.Second {
 			t.Errorf("woken %s after the time", late)
 		}
-		if claims, err := s.Claim(t.Context(), "office", "m365", 1); err != nil || len(claims) != 1 {
+		if claims, err := s.Claim(t.Context(), "office", "m365", 1, 0); err != nil || len(claims) != 1 {
 			t.Errorf("claims %v, %v", claims, err)
 		}
 	})

@@ -12,15 +12,15 @@ import (
 )
 
 // Settle implements Store.
-func (s *SQLite) Settle(ctx context.Context, c *Claim, results []message.Result, tell Reporter) ([]Settled, error) {
-	if len(results) != len(c.deliveries) {
-		return nil, fmt.Errorf("%d results for %d recipients", len(results), len(c.deliveries))
+func (s *SQLite) Settle(ctx context.Context, c *Claim, outcomes []Outcome, tell Reporter) ([]Settled, error) {
+	if len(outcomes) != len(c.deliveries) {
+		return nil, fmt.Errorf("%d outcomes for %d recipients", len(outcomes), len(c.deliveries))
 	}
 	schedule := s.settings.Load().schedule
 	now := time.Now()
-	after := make([]Delivery, len(results))
-	for i, r := range results {
-		after[i] = schedule.settle(c.deliveries[i], r, c.Message.Received, now, rand.Float64())
+	after := make([]Delivery, len(outcomes))
+	for i, o := range outcomes {
+		after[i] = schedule.settle(c.deliveries[i], o, c.Message.Received, now, rand.Float64())
 	}
 	e := ending{claim: c, after: after, now: now, what: attempted, event: Event{Upstream: c.Upstream, Changes: c.Made.Changes}, tell: tell}
 	if err := s.end(ctx, &e); err != nil {
@@ -37,11 +37,7 @@ func (s *SQLite) Return(ctx context.Context, c *Claim, reason string) error {
 	now := time.Now()
 	after := make([]Delivery, len(c.deliveries))
 	for i, d := range c.deliveries {
-		d.State, d.NextAt = Queued, now
-		if _, pinned := message.PinnedTo(d.Lane); pinned {
-			d.State = Uncertain // as it was: this attempt has told nothing new
-		}
-		after[i] = d
+		after[i] = due(d, now)
 	}
 	what := "returned"
 	if reason == "" {
@@ -145,7 +141,7 @@ func (e *ending) apply(t *tx) error {
 		if e.damage != "" && !d.State.Ended() {
 			d.State, d.NextAt = Held, time.Time{}
 		}
-		if err := t.move(key, Sending, e.owner, d); err != nil {
+		if err := t.move(key, Sending, e.owner, e.claim.Lane, d); err != nil {
 			return err
 		}
 		event.Results = append(event.Results, d.result())

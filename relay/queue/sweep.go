@@ -81,7 +81,7 @@ func (e *expiry) giveUp(t *tx, o concerned) error {
 	for _, d := range o.deliveries {
 		was := d.State
 		d = e.schedule.giveUp(d)
-		if err := t.move(o.key, was, o.owner, &d); err != nil {
+		if err := t.move(o.key, was, o.owner, d.Lane, &d); err != nil {
 			return err
 		}
 		event.Results = append(event.Results, d.result())

@@ -92,7 +92,7 @@ func (t *tx) report(r Report, now time.Time) error {
 	if err != nil {
 		return fmt.Errorf("report: %w", err)
 	}
-	return newPut(r.Message, b, r.Lane, "", "", now).apply(t)
+	return newPut(r.Message, b, slices.Repeat([]Way{{Lane: r.Lane}}, len(r.Message.To)), "", now, false).apply(t)
 }
 
 // inMemory is a body kept in its row, whatever its size.

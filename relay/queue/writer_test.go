@@ -51,7 +51,7 @@ func TestCommitsAreShared(t *testing.T) {
 	for range producers {
 		msg := queuetest.NewMessage("printer", 1000, "a@example.com")
 		group.Go(func() {
-			if _, err := s.Put(t.Context(), msg, "office", ""); err != nil {
+			if _, err := queuetest.Put(t.Context(), s, msg, "office", ""); err != nil {
 				failed.Add(1)
 			}
 		})
@@ -65,7 +65,7 @@ func TestCommitsAreShared(t *testing.T) {
 func TestAFailingPutHurtsNoOther(t *testing.T) {
 	s := openIn(t, t.TempDir(), queuetest.Config())
 	first := queuetest.NewMessage("printer", 10, "a@example.com")
-	if _, err := s.Put(t.Context(), first, "office", ""); err != nil {
+	if _, err := queuetest.Put(t.Context(), s, first, "office", ""); err != nil {
 		t.Fatal(err)
 	}
 	var group sync.WaitGroup
@@ -76,7 +76,7 @@ func TestAFailingPutHurtsNoOther(t *testing.T) {
 			m.ID = first.ID
 		}
 		group.Go(func() {
-			if _, err := s.Put(t.Context(), m, "office", ""); err != nil {
+			if _, err := queuetest.Put(t.Context(), s, m, "office", ""); err != nil {
 				refused.Add(1)
 				return
 			}
@@ -100,7 +100,7 @@ func (f fault) Code() int     { return int(f) }
 // put makes a message that is claimed at once.
 func putClaimed(t *testing.T, s *queue.SQLite) *queue.Claim {
 	t.Helper()
-	c, err := s.Put(t.Context(), queuetest.NewMessage("printer", 100, "a@example.com"), "office", "m365")
+	c, err := queuetest.Put(t.Context(), s, queuetest.NewMessage("printer", 100, "a@example.com"), "office", "m365")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -115,7 +115,7 @@ func isReply(t *testing.T, err error, code int) {
 	}
 }
 
-var deliveredOne = []message.Result{{Outcome: message.Delivered}}
+var deliveredOne = []queue.Outcome{{Result: message.Result{Outcome: message.Delivered}}}
 
 func TestAFailedSyncIsFinal(t *testing.T) {
 	defer goleak.VerifyNone(t)
@@ -147,7 +147,7 @@ func TestAFailedSyncIsFinal(t *testing.T) {
 	isReply(t, s.Ready(), 451)
 	m := queuetest.NewMessage("printer", 0, "a@example.com")
 	m.Body = body
-	_, err = s.Put(t.Context(), m, "office", "")
+	_, err = queuetest.Put(t.Context(), s, m, "office", "")
 	isReply(t, err, 451)
 	spool.Discard()
 	// Nothing is tried again: the next commit would succeed.
@@ -178,7 +178,7 @@ func TestAFullDiskRefusesMessagesAndKeepsOutcomes(t *testing.T) {
 	}
 	full.Store(true)
 	m := queuetest.NewMessage("printer", 100_000, "a@example.com")
-	_, err := s.Put(t.Context(), m, "office", "")
+	_, err := queuetest.Put(t.Context(), s, m, "office", "")
 	isReply(t, err, 452)
 	if files, err := os.ReadDir(filepath.Join(dir, "spool")); err != nil || len(files) != 0 {
 		t.Errorf("left in the spool: %v, %v", files, err)
@@ -194,7 +194,7 @@ func TestAFullDiskRefusesMessagesAndKeepsOutcomes(t *testing.T) {
 	if err := s.Ready(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Put(t.Context(), m, "office", ""); err != nil {
+	if _, err := queuetest.Put(t.Context(), s, m, "office", ""); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -202,7 +202,7 @@ func TestAFullDiskRefusesMessagesAndKeepsOutcomes(t *testing.T) {
 func TestNothingIsSentWhileOutcomesCannotBeKept(t *testing.T) {
 	s := openIn(t, t.TempDir(), queuetest.Config())
 	c := putClaimed(t, s)
-	if _, err := s.Put(t.Context(), queuetest.NewMessage("printer", 10, "b@example.com"), "office", ""); err != nil {
+	if _, err := queuetest.Put(t.Context(), s, queuetest.NewMessage("printer", 10, "b@example.com"), "office", ""); err != nil {
 		t.Fatal(err)
 	}
 	full := make(chan struct{}) // closed when there is space again
@@ -231,7 +231,7 @@ func TestNothingIsSentWhileOutcomesCannotBeKept(t *testing.T) {
 	waited := make(chan error, 1)
 	go func() { waited <- s.Wait(ctx, "office") }()
 	for claims := range 3 {
-		if got, err := s.Claim(t.Context(), "office", "m365", 1); err == nil && len(got) > 0 {
+		if got, err := s.Claim(t.Context(), "office", "m365", 1, 0); err == nil && len(got) > 0 {
 			t.Fatalf("claim %d was handed out", claims)
 		}
 	}
@@ -242,7 +242,7 @@ func TestNothingIsSentWhileOutcomesCannotBeKept(t *testing.T) {
 	if err := <-waited; err != nil {
 		t.Fatal(err)
 	}
-	if got, err := s.Claim(t.Context(), "office", "m365", 1); err != nil || len(got) != 1 {
+	if got, err := s.Claim(t.Context(), "office", "m365", 1, 0); err != nil || len(got) != 1 {
 		t.Fatalf("claims %v, %v", got, err)
 	}
 }
@@ -256,7 +256,7 @@ func TestTheLogStaysShort(t *testing.T) {
 	}
 	var longest int64
 	for range 600 { // some 20 MB
-		if _, err := s.Put(t.Context(), queuetest.NewMessage("printer", 30_000, "a@example.com"), "office", ""); err != nil {
+		if _, err := queuetest.Put(t.Context(), s, queuetest.NewMessage("printer", 30_000, "a@example.com"), "office", ""); err != nil {
 			t.Fatal(err)
 		}
 		info, err := os.Stat(filepath.Join(dir, "queue.db-wal"))
@@ -278,7 +278,7 @@ func TestTheLogStaysShortAfterItCouldNotBeCopied(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 600 {
-		if _, err := s.Put(t.Context(), queuetest.NewMessage("printer", 30_000, "a@example.com"), "office", ""); err != nil {
+		if _, err := queuetest.Put(t.Context(), s, queuetest.NewMessage("printer", 30_000, "a@example.com"), "office", ""); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -292,7 +292,7 @@ func TestNothingIsExpectedFromThoseWhoLeft(t *testing.T) {
 	body, spool := queuetest.Spooled(t, s, []byte("text"))
 	m := queuetest.NewMessage("printer", 0, "a@example.com")
 	m.Body = body
-	c, err := s.Put(t.Context(), m, "office", "m365")
+	c, err := queuetest.Put(t.Context(), s, m, "office", "m365")
 	if err != nil {
 		t.Fatal(err)
 	}

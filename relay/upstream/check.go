@@ -39,9 +39,11 @@ func (c Config) Check(bad func(key, format string, args ...any)) {
 			bad(fmt.Sprintf("routes[%d].name", i), "%q names another route already; give each its own name", r.Name)
 		}
 		routes[r.Name] = true
-		for j, name := range r.Upstreams {
-			if !known[name] {
-				bad(fmt.Sprintf("routes[%d].upstreams[%d]", i, j), "there is no upstream %q; %s", name, c.choice())
+		for j, g := range r.Upstreams {
+			for _, name := range g {
+				if !known[name] {
+					bad(fmt.Sprintf("routes[%d].upstreams[%d]", i, j), "there is no upstream %q; %s", name, c.choice())
+				}
 			}
 		}
 	}
@@ -59,20 +61,8 @@ func (c Config) choice() string {
 	return "upstreams has " + strings.Join(names, ", ")
 }
 
-// Check reports what is wrong with one route.
-func (r Route) Check(bad func(key, format string, args ...any)) {
-	checkName(r.Name, bad)
-	if len(r.Upstreams) == 0 {
-		bad("upstreams", "it is empty; name the upstreams of the route in order of preference")
-	}
-	for i, name := range r.Upstreams {
-		if slices.Contains(r.Upstreams[:i], name) {
-			bad(fmt.Sprintf("upstreams[%d]", i), "%q stands in the list already", name)
-		}
-	}
-}
-
-// checkName keeps names free of what separates words in logs and lanes.
+// checkName keeps names free of what separates words in logs and lanes
+// (message.NarrowLane).
 func checkName(name string, bad func(key, format string, args ...any)) {
 	if name == "" {
 		bad("name", "it is missing")

@@ -82,7 +82,7 @@ func TestCheckRoutes(t *testing.T) {
 		{"nothing", upstream.Config{}, []string{"upstreams: none", "routes: none"}},
 		{"two of one name", upstream.Config{Upstreams: []upstream.Upstream{one, one}, Routes: []upstream.Route{{Name: "r"}, {Name: "r"}}},
 			[]string{"upstreams[1].name: another", "routes[1].name: another"}},
-		{"an unknown upstream", upstream.Config{Upstreams: []upstream.Upstream{one}, Routes: []upstream.Route{{Name: "q", Upstreams: []string{"one"}}, {Name: "r", Upstreams: []string{"one", "tow"}}}},
+		{"an unknown upstream", upstream.Config{Upstreams: []upstream.Upstream{one}, Routes: []upstream.Route{{Name: "q", Upstreams: []upstream.Group{{"one"}}}, {Name: "r", Upstreams: []upstream.Group{{"one"}, {"tow"}}}}},
 			[]string{"routes[1].upstreams[1]: upstreams has one"}},
 	} {
 		sameProblems(t, c.name, problems(c.cfg.Check), c.want...)
@@ -92,9 +92,9 @@ func TestCheckRoutes(t *testing.T) {
 		r    upstream.Route
 		want []string
 	}{
-		{"a name with a colon", upstream.Route{Name: "upstream:x", Upstreams: []string{"one"}}, []string{"name: letters"}},
+		{"a name with a colon", upstream.Route{Name: "upstream:x", Upstreams: []upstream.Group{{"one"}}}, []string{"name: letters"}},
 		{"no upstreams", upstream.Route{Name: "r"}, []string{"upstreams: empty"}},
-		{"an upstream twice", upstream.Route{Name: "r", Upstreams: []string{"a", "a"}}, []string{"upstreams[1]: already"}},
+		{"an upstream twice", upstream.Route{Name: "r", Upstreams: []upstream.Group{{"a"}, {"a"}}}, []string{"upstreams[1]: already"}},
 	} {
 		sameProblems(t, c.name, problems(c.r.Check), c.want...)
 	}

@@ -10,6 +10,7 @@ import (
 	"postern/relay/setting"
 	"postern/relay/upstream/preset"
 	"postern/relay/upstream/smtp"
+	"postern/relay/upstream/transport"
 )
 
 // Config is the upstreams and routes sections of the configuration.
@@ -57,7 +58,9 @@ type Upstream struct {
 	// Mailbox is the user name of tokens where Username is empty. It is that of the
 	// room rewrite, whose key it is.
 	Mailbox message.Address `yaml:"-"`
-	Limits  Limits          `yaml:"limits"`
+	// Weight is its share among those that stand together in a route. Default 1.
+	Weight int    `yaml:"weight"`
+	Limits Limits `yaml:"limits"`
 	// Replies are rules for what it says, before those of the preset.
 	Replies []preset.Rule `yaml:"replies"`
 }
@@ -90,16 +93,22 @@ type Limits struct {
 	MessagesPerConnection int `yaml:"messages_per_connection"`
 	// Idle is how long an unused connection is kept. Default 30s.
 	Idle setting.Duration `yaml:"idle"`
+	// RecipientsPerMessage is how many one transaction may have; further ones go
+	// in the next. 0: as many as the server takes.
+	RecipientsPerMessage int `yaml:"recipients_per_message"`
+	// Size is that of the largest message. 0: as large as the server takes.
+	Size setting.Size `yaml:"size"`
 }
 
-// Route leads mail to upstreams. The first route that matches wins.
-type Route struct {
-	Name string `yaml:"name"`
-	// Senders are the envelope senders it takes; empty: all, <> too.
-	Senders message.Patterns `yaml:"senders"`
-	// Upstreams in order of preference: the next is used while the ones before
-	// it cannot be reached.
-	Upstreams []string `yaml:"upstreams"`
+// bound is what is offered within the limits.
+func (l Limits) bound(o transport.Offer) transport.Offer {
+	if size := int64(l.Size); size > 0 && (o.Size == 0 || size < o.Size) {
+		o.Size = size
+	}
+	if n := l.RecipientsPerMessage; n > 0 && (o.Recipients == 0 || n < o.Recipients) {
+		o.Recipients = n
+	}
+	return o
 }
 
 // Account is what upstream needs of an entry of accounts.

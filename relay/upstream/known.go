@@ -63,6 +63,8 @@ func (u Upstream) usualName(p *preset.Preset) string {
 func (l Limits) or(p preset.Limits) Limits {
 	l.Connections = cmp.Or(l.Connections, p.Connections)
 	l.MessagesPerConnection = cmp.Or(l.MessagesPerConnection, p.MessagesPerConnection)
+	l.RecipientsPerMessage = cmp.Or(l.RecipientsPerMessage, p.RecipientsPerMessage)
+	l.Size = cmp.Or(l.Size, p.Size)
 	return l
 }
 

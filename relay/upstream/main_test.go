@@ -53,7 +53,7 @@ func smarthost(t *testing.T, address string) upstream.Upstream {
 func route(us ...upstream.Upstream) upstream.Config {
 	r := upstream.Route{Name: "default"}
 	for _, u := range us {
-		r.Upstreams = append(r.Upstreams, u.Name)
+		r.Upstreams = append(r.Upstreams, upstream.Group{u.Name})
 	}
 	return upstream.Config{Upstreams: us, Routes: []upstream.Route{r}}
 }
@@ -69,7 +69,7 @@ func newSet(t *testing.T, cfg upstream.Config, o upstream.Options) *upstream.Set
 }
 
 // send uses one slot of the route "default" for one message.
-func send(t *testing.T, s *upstream.Set, m *message.Message) ([]message.Result, error) {
+func send(t *testing.T, s *upstream.Set, m *message.Message) ([]transport.Result, error) {
 	t.Helper()
 	slot := s.TrySlot("default")
 	if slot == nil {
@@ -108,7 +108,7 @@ func bytesOf(t *testing.T, m *message.Message) []byte {
 	return b
 }
 
-func outcomes(results []message.Result) string {
+func outcomes(results []transport.Result) string {
 	var b bytes.Buffer
 	for i, r := range results {
 		if i > 0 {
@@ -118,6 +118,3 @@ func outcomes(results []message.Result) string {
 	}
 	return b.String()
 }
-
-// all is the choice of every upstream.
-func all(string, transport.Offer) bool { return true }

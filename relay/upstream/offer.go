@@ -26,12 +26,20 @@ func refuseAll(offers []transport.Offer, l transport.Load) *message.Reply {
 	return message.Refuse(554, "5.3.3", "the message asks for more than any one of the mail servers it could go through offers")
 }
 
-// Offers is what each upstream of the lane is known to offer, in order of
-// preference.
-func (s *Set) Offers(lane string) []Known {
-	var all []Known
-	for _, u := range s.lanes[lane] {
-		all = append(all, Known{u.cfg.Name, u.transport.Offer()})
+// offer is what u carries as far as is known: what it offered on its last
+// connection, within the limits of the configuration.
+func (u *upstream) offer() transport.Offer { return u.cfg.Limits.bound(u.transport.Offer()) }
+
+// Offers is what each upstream of the lane is known to offer, by groups in order
+// of preference.
+func (s *Set) Offers(lane string) [][]Known {
+	var all [][]Known
+	for _, g := range s.lane(lane) {
+		var known []Known
+		for _, u := range g.members {
+			known = append(known, Known{u.cfg.Name, u.offer()})
+		}
+		all = append(all, known)
 	}
 	return all
 }
@@ -57,8 +65,8 @@ type Known struct {
 // An upstream is known by what it offered on its last connection.
 func (s *Set) Carries(lane string, l transport.Load) *message.Reply {
 	var offers []transport.Offer
-	for _, u := range s.lanes[lane] {
-		offers = append(offers, u.transport.Offer())
+	for _, u := range s.lane(lane).members() {
+		offers = append(offers, u.offer())
 	}
 	return refuseAll(offers, l)
 }

@@ -1,15 +1,11 @@
 package upstream_test
 
 import (
-	"context"
 	"errors"
 	"strings"
 	"testing"
-	"testing/synctest"
-	"time"
 
 	"postern/relay/message"
-	"postern/relay/upstream"
 	"postern/relay/upstream/transport"
 )
 
@@ -75,50 +71,4 @@ func TestAMessageIsPreparedAgainForANewSession(t *testing.T) {
 	if err != nil || outcomes(results) != "delivered" || times != 2 {
 		t.Errorf("%v, %v, prepared %d times", results, err, times)
 	}
-}
-
-func TestASlotIsWaitedForAmongThoseThatFit(t *testing.T) {
-	o, _ := options(t)
-	busy, other := smarthost(t, newServer(t).listen(t)), smarthost(t, newServer(t).listen(t))
-	busy.Name, busy.Limits.Connections, other.Name = "busy", 1, "other"
-	set := newSet(t, route(other, busy), o)
-	onlyBusy := func(name string, _ transport.Offer) bool { return name == "busy" }
-	first := set.SlotFor(t.Context(), "default", onlyBusy)
-	if first.Upstream() != "busy" {
-		t.Fatalf("a slot of %q", first.Upstream())
-	}
-	ended, cancel := context.WithCancel(t.Context())
-	cancel()
-	if slot := set.SlotFor(ended, "default", onlyBusy); slot != nil {
-		t.Errorf("a slot of %q that is taken", slot.Upstream())
-	}
-	if slot := set.SlotFor(t.Context(), "default", func(string, transport.Offer) bool { return false }); slot != nil {
-		t.Errorf("a slot of %q, which does not fit", slot.Upstream())
-	}
-	got := make(chan *upstream.Slot)
-	go func() { got <- set.SlotFor(t.Context(), "default", onlyBusy) }()
-	first.Release()
-	if second := <-got; second.Upstream() != "busy" {
-		t.Errorf("a slot of %q", second.Upstream())
-	} else {
-		second.Release()
-	}
-}
-
-func TestNobodyWaitsForAnUpstreamThatIsDown(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		p := newPair(t, upstream.Limits{})
-		p.dead["one"].Store(true)
-		p.expect(t, "one unreachable")
-		began := time.Now()
-		if slot := p.set.SlotFor(t.Context(), "upstream:one", all); slot != nil || time.Since(began) > 0 {
-			t.Errorf("a slot of %q after %s", slot.Upstream(), time.Since(began))
-		}
-		time.Sleep(time.Second) // its pause is over
-		probe := p.set.SlotFor(t.Context(), "upstream:one", all)
-		if probe.Upstream() != "one" {
-			t.Error("after its pause it is not tried again")
-		}
-		probe.Release()
-	})
 }

@@ -204,7 +204,7 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-func checkFault(t *testing.T, want, text string, results []message.Result, err error) {
+func checkFault(t *testing.T, want, text string, results []transport.Result, err error) {
 	t.Helper()
 	var fault *transport.Unreachable
 	if errors.As(err, &fault) {

@@ -39,8 +39,8 @@ type Set struct {
 	routes    []Route
 	accounts  map[string]Account
 	upstreams map[string]*upstream
-	lanes     map[string][]*upstream // in order of preference
-	names     []string               // of lanes, as Lanes lists them
+	lanes     map[string]lane // those of routes, and the pinned ones
+	names     []string        // of these, as Lanes lists them
 	retired   chan struct{}
 	retire    sync.Once
 	inForce   atomic.Bool // first of all, or the one before was retired for it
@@ -55,7 +55,7 @@ type Set struct {
 // called.
 func New(cfg Config, o Options, old *Set) (*Set, error) {
 	s := &Set{routes: cfg.Routes, accounts: o.Accounts, upstreams: map[string]*upstream{},
-		lanes: map[string][]*upstream{}, retired: make(chan struct{})}
+		lanes: map[string]lane{}, retired: make(chan struct{})}
 	if old != nil {
 		s.connecting, s.stop = old.connecting, old.stop
 	} else {
@@ -74,7 +74,7 @@ func New(cfg Config, o Options, old *Set) (*Set, error) {
 		}
 	}
 	for _, c := range cfg.Upstreams {
-		s.addLane(message.PinnedLane(c.Name), s.upstreams[c.Name])
+		s.addLane(message.PinnedLane(c.Name), lane{newGroup(s.upstreams[c.Name])})
 	}
 	for name, a := range o.Accounts {
 		if _, ok := s.lanes[a.Route]; a.Route != "" && !ok {
@@ -89,62 +89,49 @@ func New(cfg Config, o Options, old *Set) (*Set, error) {
 }
 
 func (s *Set) addRoute(r Route) error {
-	var members []*upstream
-	for _, name := range r.Upstreams {
-		u := s.upstreams[name]
-		if u == nil {
-			return fmt.Errorf("route %q: there is no upstream %q", r.Name, name)
+	var l lane
+	for _, names := range r.Upstreams {
+		var members []*upstream
+		for _, name := range names {
+			u := s.upstreams[name]
+			if u == nil {
+				return fmt.Errorf("route %q: there is no upstream %q", r.Name, name)
+			}
+			members = append(members, u)
 		}
-		members = append(members, u)
+		l = append(l, newGroup(members...))
 	}
-	if len(members) == 0 {
+	if len(l) == 0 {
 		return fmt.Errorf("route %q names no upstream", r.Name)
 	}
-	s.addLane(r.Name, members...)
+	s.addLane(r.Name, l)
 	return nil
 }
 
-func (s *Set) addLane(name string, members ...*upstream) {
-	s.lanes[name] = members
+func (s *Set) addLane(name string, l lane) {
+	s.lanes[name] = l
 	s.names = append(s.names, name)
-}
-
-// Lane is where mail of the account with that envelope sender waits: the
-// account's own route, else the first whose senders match. Not ok: no route
-// takes it.
-func (s *Set) Lane(account string, from message.Address) (lane string, ok bool) {
-	if route := s.accounts[account].Route; route != "" {
-		return route, true
-	}
-	for _, r := range s.routes {
-		if len(r.Senders) == 0 || r.Senders.Match(from) {
-			return r.Name, true
-		}
-	}
-	return "", false
 }
 
 // Lanes is every route, and the pinned lane of every upstream.
 func (s *Set) Lanes() []string { return append([]string(nil), s.names...) }
 
 // Slots waits until an upstream of the lane has a free slot and takes up to
-// max of them (at least 1), all of that one. The first upstream that is up serves: while all
-// its slots are taken Slots waits rather than turn to the next. An upstream
-// whose pause is over gives one slot, as a probe. Errors are those of ctx,
+// max of them (at least 1), all of that one, as [lane.take] chooses it. Errors are those of ctx,
 // ErrRetired, or that there is no such lane.
-func (s *Set) Slots(ctx context.Context, lane string, max int) ([]*Slot, error) {
-	members := s.lanes[lane]
-	if members == nil {
-		return nil, fmt.Errorf("there is no route or upstream for the lane %q", lane)
+func (s *Set) Slots(ctx context.Context, name string, max int) ([]*Slot, error) {
+	l := s.lane(name)
+	if len(l) == 0 {
+		return nil, fmt.Errorf("there is no route or upstream for the lane %q", name)
 	}
 	wake := make(chan struct{}, 1)
-	defer watch(members, wake)()
+	defer watch(l.members(), wake)()
 	for {
 		if err := s.ended(ctx); err != nil {
 			return nil, err
 		}
 		now := time.Now()
-		slots, again := take(members, members, now, max, wake)
+		slots, again := l.take(now, max, wake)
 		if slots != nil {
 			return slots, nil
 		}
@@ -152,31 +139,18 @@ func (s *Set) Slots(ctx context.Context, lane string, max int) ([]*Slot, error) 
 	}
 }
 
-// SlotFor waits for one slot of those upstreams that fit, by their name and by
-// what they are known to offer. It is nil when none of them is up, or when ctx
-// ends first.
-func (s *Set) SlotFor(ctx context.Context, lane string, fits func(name string, o transport.Offer) bool) *Slot {
-	some := s.fitting(lane, fits)
-	wake := make(chan struct{}, 1)
-	defer watch(some, wake)()
-	for s.ended(ctx) == nil {
-		now := time.Now()
-		slots, again := take(some, s.lanes[lane], now, 1, wake)
-		switch {
-		case slots != nil:
-			return slots[0]
-		case !anyUp(some):
-			return nil
-		}
-		s.sleep(ctx, wake, now, again)
+// TrySlot takes one slot as Slots does, without waiting and without overtaking
+// those who wait; nil when there is none.
+func (s *Set) TrySlot(lane string) *Slot {
+	slots, _ := s.lane(lane).take(time.Now(), 1, nil)
+	if slots == nil {
+		return nil
 	}
-	return nil
+	return slots[0]
 }
 
-// fitting is the members of the lane that fit.
-func (s *Set) fitting(lane string, fits func(name string, o transport.Offer) bool) []*upstream {
-	return slices.DeleteFunc(slices.Clone(s.lanes[lane]), func(u *upstream) bool { return !fits(u.cfg.Name, u.transport.Offer()) })
-}
+// Up tells whether any upstream of the lane is up, with a free slot or not.
+func (s *Set) Up(lane string) bool { return anyUp(s.lane(lane).members()) }
 
 // watch has wake told of what happens to the upstreams, until the function it
 // returns is called.
@@ -219,49 +193,6 @@ func (s *Set) sleep(ctx context.Context, wake <-chan struct{}, now, again time.T
 	case <-ctx.Done():
 	case <-s.retired:
 	}
-}
-
-// TrySlot takes one slot as Slots does, without waiting and without overtaking
-// those who wait; nil when there is none.
-func (s *Set) TrySlot(lane string) *Slot {
-	return s.TrySlotFor(lane, func(string, transport.Offer) bool { return true })
-}
-
-// TrySlotFor is TrySlot among the upstreams that fit, by their name and by what
-// they are known to offer.
-func (s *Set) TrySlotFor(lane string, fits func(name string, o transport.Offer) bool) *Slot {
-	slots, _ := take(s.fitting(lane, fits), s.lanes[lane], time.Now(), 1, nil)
-	if slots == nil {
-		return nil
-	}
-	return slots[0]
-}
-
-// take is the choice among some of the members of a lane: slots of the first
-// that may serve, or nil and when the first pause of one that is down will be
-// over. A caller that will wait gives its wake.
-func take(some, members []*upstream, now time.Time, max int, wake chan struct{}) (slots []*Slot, again time.Time) {
-	for _, u := range some {
-		g := u.gate.take(now, max, wake)
-		switch {
-		case g.slots > 0:
-			for range g.slots {
-				slots = append(slots, &Slot{upstream: u, lane: members, probe: g.probe})
-			}
-			return slots, time.Time{}
-		case g.full:
-			return nil, again
-		case again.IsZero() || !g.again.IsZero() && g.again.Before(again):
-			again = g.again
-		}
-	}
-	return nil, again
-}
-
-// Available tells whether any upstream of the lane that fits is up, with a free
-// slot or not.
-func (s *Set) Available(lane string, fits func(name string, o transport.Offer) bool) bool {
-	return anyUp(s.fitting(lane, fits))
 }
 
 // enter puts the Set in force, in the place of old, which may be nil. Pauses

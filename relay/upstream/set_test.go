@@ -25,7 +25,7 @@ func TestLane(t *testing.T) {
 	}
 	cfg := upstream.Config{
 		Upstreams: []upstream.Upstream{{Name: "a", Preset: "capture"}, {Name: "b", Preset: "capture"}},
-		Routes:    []upstream.Route{{Name: "office", Senders: patterns, Upstreams: []string{"b", "a"}}, {Name: "rest", Upstreams: []string{"a"}}},
+		Routes:    []upstream.Route{{Name: "office", Senders: patterns, Upstreams: []upstream.Group{{"b"}, {"a"}}}, {Name: "rest", Upstreams: []upstream.Group{{"a"}}}},
 	}
 	o, _ := options(t)
 	o.Accounts = map[string]upstream.Account{"erp": {Route: "rest"}, "printer": {}}
@@ -40,8 +40,8 @@ func TestLane(t *testing.T) {
 		{"and the null sender", "printer", message.Address{}, "rest"},
 		{"the account's own route", "erp", address("erp@example.com"), "rest"},
 	} {
-		if got, ok := set.Lane(c.account, c.from); got != c.want || !ok {
-			t.Errorf("%s: %q %v", c.name, got, ok)
+		if got := set.Routes(upstream.Mail{Account: c.account, From: c.from}); !slices.Equal(got, []string{c.want}) {
+			t.Errorf("%s: %q", c.name, got)
 		}
 	}
 	if got, want := set.Lanes(), []string{"office", "rest", "upstream:a", "upstream:b"}; !slices.Equal(got, want) {
@@ -57,8 +57,8 @@ func TestLane(t *testing.T) {
 	}
 	cfg.Routes = cfg.Routes[:1]
 	o.Accounts = nil
-	if lane, ok := newSet(t, cfg, o).Lane("printer", message.Address{}); ok {
-		t.Errorf("<> goes by %s, whose senders do not name it", lane)
+	if routes := newSet(t, cfg, o).Routes(upstream.Mail{Account: "printer"}); len(routes) > 0 {
+		t.Errorf("<> goes by %s, whose senders do not name it", routes)
 	}
 }
 
@@ -69,7 +69,7 @@ func TestNewRefuses(t *testing.T) {
 		cfg  upstream.Config
 		want string
 	}{
-		{"a route to nowhere", upstream.Config{Routes: []upstream.Route{{Name: "r", Upstreams: []string{"one"}}}}, `no upstream "one"`},
+		{"a route to nowhere", upstream.Config{Routes: []upstream.Route{{Name: "r", Upstreams: []upstream.Group{{"one"}}}}}, `no upstream "one"`},
 		{"a route without upstreams", upstream.Config{Routes: []upstream.Route{{Name: "r"}}}, "names no upstream"},
 		{"an account's unknown route", route(one), `no route "office"; the routes are default`},
 		{"an unreadable CA", route(upstream.Upstream{Name: "x", CA: "/nowhere.pem", Address: "a:25"}), "/nowhere.pem"},
@@ -277,11 +277,11 @@ func TestSlotsWaitsWhileAllAreDown(t *testing.T) {
 		p.dead["one"].Store(true)
 		p.dead["two"].Store(true)
 		p.expect(t, "one unreachable")
-		if !p.set.Available("default", all) || p.set.Available("upstream:one", all) || !p.set.Available("upstream:two", all) {
+		if !p.set.Up("default") || p.set.Up("upstream:one") || !p.set.Up("upstream:two") {
 			t.Error("not the first alone is down")
 		}
 		p.expect(t, "two unreachable", "none")
-		if p.set.Available("default", all) {
+		if p.set.Up("default") {
 			t.Error("one of two that are down is available")
 		}
 		began := time.Now()

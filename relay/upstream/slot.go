@@ -16,8 +16,10 @@ import (
 // and it may be released.
 type Slot struct {
 	upstream *upstream
-	lane     []*upstream // those it was chosen from
+	lane     lane // what it was chosen from
+	share    *share
 	probe    bool
+	used     bool
 	release  sync.Once
 }
 
@@ -34,7 +36,20 @@ func (l *Slot) Release() {
 	if l == nil {
 		return
 	}
-	l.release.Do(func() { l.upstream.gate.release(l.probe) })
+	l.release.Do(func() {
+		if !l.used {
+			l.share.refund(l.upstream)
+		}
+		l.upstream.gate.release(l.probe)
+	})
+}
+
+// Recipients is how many one transaction takes, as far as is known; 0 is no limit.
+func (l *Slot) Recipients() int {
+	if l == nil {
+		return 0
+	}
+	return l.upstream.offer().Recipients
 }
 
 // Send delivers m to all of m.To in one transaction, as prepare makes it; nil
@@ -44,16 +59,16 @@ func (l *Slot) Release() {
 // the upstream is down for a while, a *[transport.Unfit], [transport.ErrStopping], what prepare
 // returned, or that of ctx. On an upstream that went down after the slot was
 // taken nothing is tried. Without an error there is a result for each
-// recipient, in their order; what neither this upstream nor another of the lane
-// can carry has failed. A ctx that ends cuts the connection; the results say
+// recipient, in their order, and what its reply asks of us; what neither this
+// upstream nor another of the lane can carry has failed. A ctx that ends cuts the connection; the results say
 // what that left open.
-func (l *Slot) Send(ctx context.Context, m *message.Message, prepare transport.Prepare) ([]message.Result, error) {
+func (l *Slot) Send(ctx context.Context, m *message.Message, prepare transport.Prepare) ([]transport.Result, error) {
 	u := l.upstream
+	l.used = true
 	if fault := u.gate.fault(l.probe); fault != nil {
 		return nil, fault
 	}
-	size := transport.Load{Size: m.Size()} // of all it asks, what no preparation makes much less
-	if reply := u.transport.Offer().Refuse(size); reply != nil && l.elsewhere(size) {
+	if reply := l.tooLarge(m); reply != nil {
 		return nil, &transport.Unfit{Upstream: u.cfg.Name, Reply: reply}
 	}
 	if prepare == nil {
@@ -62,23 +77,25 @@ func (l *Slot) Send(ctx context.Context, m *message.Message, prepare transport.P
 	results, err := u.transport.Send(ctx, transport.Letter{Prepare: prepare, Elsewhere: l.elsewhere})
 	l.learn(err)
 	u.count(m, results, err)
-	return outcomes(results), err
+	return results, err
 }
 
-// outcomes are the results without the advice.
-func outcomes(results []transport.Result) []message.Result {
-	var all []message.Result
-	for _, r := range results {
-		all = append(all, r.Result)
+// tooLarge is why m is not even tried: it is over the limit of the configuration,
+// or over that of the server as we know it while another upstream may have none.
+func (l *Slot) tooLarge(m *message.Message) *message.Reply {
+	size := transport.Load{Size: m.Size()} // of all it asks, what no preparation makes much less
+	reply := l.upstream.offer().Refuse(size)
+	if reply != nil && (l.elsewhere(size) || l.upstream.cfg.Limits.bound(transport.Anything).Refuse(size) != nil) {
+		return reply
 	}
-	return all
+	return nil
 }
 
 // elsewhere tells whether another upstream of the lane, up or down, may carry
 // the load.
 func (l *Slot) elsewhere(load transport.Load) bool {
-	return slices.ContainsFunc(l.lane, func(u *upstream) bool {
-		return u != l.upstream && u.transport.Offer().Refuse(load) == nil
+	return slices.ContainsFunc(l.lane.members(), func(u *upstream) bool {
+		return u != l.upstream && u.offer().Refuse(load) == nil
 	})
 }
 

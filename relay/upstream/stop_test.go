@@ -65,7 +65,7 @@ func expectStopped(t *testing.T, set *upstream.Set) {
 	if !errors.Is(err, transport.ErrStopping) || errors.As(err, new(*transport.Unreachable)) || results != nil {
 		t.Errorf("%v, %v", results, err)
 	}
-	if !set.Available("default", all) {
+	if !set.Up("default") {
 		t.Error("the upstream is down")
 	}
 }

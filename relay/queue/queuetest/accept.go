@@ -19,7 +19,7 @@ func testBytes(t *testing.T, open Open) {
 		body, spool := Spooled(t, s, Content(t, m.Body))
 		m.Body = body
 		m.Changes = []message.Change{{Rule: "date", Field: "Date", After: "today"}}
-		if _, err := s.Put(t.Context(), m, lane, ""); err != nil {
+		if _, err := Put(t.Context(), s, m, lane, ""); err != nil {
 			t.Fatal(err)
 		}
 		spool.Discard()
@@ -68,7 +68,7 @@ func testDiscard(t *testing.T, open Open) {
 
 func testNoRecipients(t *testing.T, open Open) {
 	s := open(t, Config())
-	_, err := s.Put(t.Context(), NewMessage("printer", 10), lane, "")
+	_, err := Put(t.Context(), s, NewMessage("printer", 10), lane, "")
 	isReply(t, err, 554)
 }
 
@@ -76,7 +76,7 @@ func testLargeHeader(t *testing.T, open Open) {
 	s := open(t, Config())
 	m := NewMessage("printer", 10, "a@example.com")
 	m.Header = m.Header.Append(message.NewField("X-Long", strings.Repeat("x", message.MaxHeaderSize)))
-	_, err := s.Put(t.Context(), m, lane, "")
+	_, err := Put(t.Context(), s, m, lane, "")
 	isReply(t, err, 552)
 }
 
@@ -85,7 +85,7 @@ func testDuplicateID(t *testing.T, open Open) {
 	m := put(t, s, NewMessage("printer", 10, "a@example.com"))
 	again := NewMessage("printer", 10, "b@example.com")
 	again.ID = m.ID
-	if _, err := s.Put(t.Context(), again, lane, ""); err == nil {
+	if _, err := Put(t.Context(), s, again, lane, ""); err == nil {
 		t.Fatal("two messages have one id")
 	}
 	sameMessage(t, claimOne(t, s, lane).Message, m)
@@ -94,7 +94,7 @@ func testDuplicateID(t *testing.T, open Open) {
 func testPutClaimed(t *testing.T, open Open) {
 	s := open(t, Config())
 	m := NewMessage("printer", 100_000, "a@example.com", "b@example.com")
-	c, err := s.Put(t.Context(), m, lane, upstream)
+	c, err := Put(t.Context(), s, m, lane, upstream)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -117,7 +117,7 @@ func testMinFree(t *testing.T, open Open) {
 	s := open(t, cfg)
 	isReply(t, s.Ready(), 452)
 	m := NewMessage("printer", 10, "a@example.com")
-	_, err := s.Put(t.Context(), m, lane, "")
+	_, err := Put(t.Context(), s, m, lane, "")
 	isReply(t, err, 452)
 	cfg.MinFree = 0
 	s.Configure(cfg)
@@ -132,7 +132,7 @@ func testCancelled(t *testing.T, open Open) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	m := NewMessage("printer", 10, "a@example.com")
-	if _, err := s.Put(ctx, m, lane, ""); !errors.Is(err, context.Canceled) {
+	if _, err := Put(ctx, s, m, lane, ""); !errors.Is(err, context.Canceled) {
 		t.Fatalf("error %v", err)
 	}
 	if _, err := s.Show(t.Context(), m.ID); !errors.Is(err, queue.ErrNotFound) {

@@ -15,7 +15,7 @@ import (
 func ordered(t *testing.T, s queue.Store, o queue.Order) string {
 	t.Helper()
 	o.By = "root"
-	acted, err := s.Act(t.Context(), o, func(string, message.Address) (string, bool) { return lane, true })
+	acted, err := s.Act(t.Context(), o, func(w queue.Waiting) []string { return to(lane, w) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +45,7 @@ func states(t *testing.T, s queue.Store, id string) string {
 // unsure puts a message whose delivery is uncertain.
 func unsure(t *testing.T, s queue.Store) string {
 	t.Helper()
-	c, err := s.Put(t.Context(), NewMessage("printer", 10, "a@example.com"), lane, upstream)
+	c, err := Put(t.Context(), s, NewMessage("printer", 10, "a@example.com"), lane, upstream)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -148,7 +148,7 @@ func testSettleByPerson(t *testing.T, open Open) {
 func testLostWithoutRoute(t *testing.T, open Open) {
 	s := open(t, Config())
 	id := unsure(t, s)
-	nowhere := func(string, message.Address) (string, bool) { return "", false }
+	nowhere := func(w queue.Waiting) []string { return to("", w) }
 	acted, err := s.Act(context.Background(), queue.Order{Do: queue.Lost, IDs: []string{id}, By: "root"}, nowhere)
 	if err != nil || !strings.Contains(acted[0].Why, "no route") || states(t, s, id) != "uncertain" {
 		t.Errorf("%+v, %v: %s", acted, err, states(t, s, id))

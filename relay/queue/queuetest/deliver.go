@@ -219,7 +219,7 @@ func testSettleTwice(t *testing.T, open Open) {
 		t.Error("settled without results")
 	}
 	settle(t, s, c, deferred)
-	if _, err := s.Settle(t.Context(), c, []message.Result{delivered}, nil); err == nil {
+	if _, err := s.Settle(t.Context(), c, []queue.Outcome{{Result: delivered}}, nil); err == nil {
 		t.Error("settled twice")
 	}
 	if err := s.Return(t.Context(), c, ""); err == nil {
@@ -300,7 +300,7 @@ func testMax(t *testing.T, open Open) {
 func testLanes(t *testing.T, open Open) {
 	s := open(t, Config())
 	m := NewMessage("printer", 10, "a@example.com")
-	if _, err := s.Put(t.Context(), m, "second", ""); err != nil {
+	if _, err := Put(t.Context(), s, m, "second", ""); err != nil {
 		t.Fatal(err)
 	}
 	if len(claim(t, s, lane, 1)) != 0 {

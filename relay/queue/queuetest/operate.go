@@ -1,6 +1,7 @@
 package queuetest
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"maps"
@@ -41,13 +42,16 @@ func testReroute(t *testing.T, open Open) {
 	waiting := put(t, s, NewMessage("printer", 10, "a@example.com"))
 	put(t, s, NewMessage("lost", 10, "a@example.com"))
 	pinned := NewMessage("printer", 10, "b@example.com")
-	c, err := s.Put(t.Context(), pinned, lane, upstream)
+	c, err := Put(t.Context(), s, pinned, lane, upstream)
 	if err != nil {
 		t.Fatal(err)
 	}
 	settle(t, s, c, uncertain)
-	err = s.Reroute(t.Context(), func(account string, from message.Address) (string, bool) {
-		return "new", account == "printer" && from == waiting.From
+	err = s.Reroute(t.Context(), func(w queue.Waiting) []string {
+		if w.Account == "printer" && w.From == waiting.From {
+			return to("new", w)
+		}
+		return make([]string, len(w.To))
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -66,7 +70,7 @@ func testRerouteSending(t *testing.T, open Open) {
 	s := open(t, soon())
 	put(t, s, NewMessage("printer", 10, "a@example.com"))
 	c := claimOne(t, s, lane)
-	if err := s.Reroute(t.Context(), func(string, message.Address) (string, bool) { return "new", true }); err != nil {
+	if err := s.Reroute(t.Context(), func(w queue.Waiting) []string { return to("new", w) }); err != nil {
 		t.Fatal(err)
 	}
 	if got := settle(t, s, c, deferred)[0]; got.Lane != "new" {
@@ -76,21 +80,51 @@ func testRerouteSending(t *testing.T, open Open) {
 	claimOne(t, s, "new")
 }
 
-func testOrphans(t *testing.T, open Open) {
+func testWaitingLanes(t *testing.T, open Open) {
 	s := open(t, Config())
 	for _, lane := range []string{lane, "gone", "gone", message.PinnedLane("gone")} {
-		if _, err := s.Put(t.Context(), NewMessage("printer", 10, "a@example.com"), lane, ""); err != nil {
+		if _, err := Put(t.Context(), s, NewMessage("printer", 10, "a@example.com"), lane, ""); err != nil {
 			t.Fatal(err)
 		}
 	}
 	settle(t, s, claimOne(t, s, lane), deferred)
 	claim(t, s, "gone", 1) // what is being sent does not wait
-	got, err := s.Orphans(t.Context(), []string{lane, message.PinnedLane(upstream)})
-	if want := map[string]int{"gone": 1, message.PinnedLane("gone"): 1}; err != nil || !maps.Equal(got, want) {
+	got, err := s.Lanes(t.Context())
+	if want := map[string]int{lane: 1, "gone": 1, message.PinnedLane("gone"): 1}; err != nil || !maps.Equal(got, want) {
 		t.Errorf("%v, %v, want %v", got, err, want)
 	}
-	if got, err := s.Orphans(t.Context(), []string{lane, "gone", message.PinnedLane("gone")}); err != nil || len(got) != 0 {
-		t.Errorf("with every lane served: %v, %v", got, err)
+}
+
+// to is one lane for all.
+func to(lane string, w queue.Waiting) []string { return slices.Repeat([]string{lane}, len(w.To)) }
+
+// testRerouteEach also holds what a Router is told.
+func testRerouteEach(t *testing.T, open Open) {
+	s := open(t, Config())
+	m := put(t, s, NewMessage("printer", 1000, "a@example.com", "b@example.net", "c@example.com"))
+	settle(t, s, claimOne(t, s, lane), deferred, deferred, uncertain)
+	var told []queue.Waiting
+	err := s.Reroute(t.Context(), func(w queue.Waiting) []string {
+		told = append(told, w)
+		return []string{"net", ""}
+	})
+	if err != nil || len(told) != 1 {
+		t.Fatalf("%d messages, %v", len(told), err)
+	}
+	w := told[0]
+	if w.Account != "printer" || w.Listener != "submission" || w.From != m.From || w.Size != m.Size() || len(w.To) != 2 || w.To[1] != m.To[1].Address {
+		t.Errorf("told %+v", w)
+	}
+	read, err := w.Read()
+	if err != nil || !bytes.Equal(read.Header.Bytes(), m.Header.Bytes()) || len(read.To) != 2 || read.Client.Listener != "submission" {
+		t.Errorf("read %+v, %v", read, err)
+	}
+	var lanes []string
+	for _, d := range show(t, s, m.ID).Deliveries {
+		lanes = append(lanes, d.Lane)
+	}
+	if want := []string{"net", lane, message.PinnedLane(upstream)}; !slices.Equal(lanes, want) {
+		t.Errorf("lanes %q, want %q", lanes, want)
 	}
 }
 
@@ -117,7 +151,7 @@ func testHistoryMax(t *testing.T, open Open) {
 	var ids []string
 	for range 300 { // more than are forgotten at once
 		m := NewMessage("printer", 10, "a@example.com")
-		c, err := s.Put(t.Context(), m, lane, upstream)
+		c, err := Put(t.Context(), s, m, lane, upstream)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -142,7 +176,7 @@ func testList(t *testing.T, open Open) {
 	settle(t, s, claimOne(t, s, lane), deferred, deferred)
 	two := NewMessage("erp", 10, "c@example.com")
 	two.From = message.Address{}
-	if _, err := s.Put(t.Context(), two, "second", ""); err != nil {
+	if _, err := Put(t.Context(), s, two, "second", ""); err != nil {
 		t.Fatal(err)
 	}
 	ended := put(t, s, NewMessage("printer", 10, "c@example.com"))
@@ -224,7 +258,7 @@ func testNumbers(t *testing.T, open Open) {
 	put(t, s, m)
 	settle(t, s, claimOne(t, s, lane), delivered, deferred, uncertain)
 	second := put(t, s, NewMessage("printer", 1000, "a@example.com"))
-	if _, err := s.Put(t.Context(), NewMessage("printer", 0, "a@example.com"), "second", upstream); err != nil {
+	if _, err := Put(t.Context(), s, NewMessage("printer", 0, "a@example.com"), "second", upstream); err != nil {
 		t.Fatal(err)
 	}
 	n, err := s.Numbers(t.Context())

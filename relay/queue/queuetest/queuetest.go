@@ -59,7 +59,15 @@ func Run(t *testing.T, open func(t *testing.T, cfg queue.Config) queue.Store) {
 		{"a delivery rerouted while it is sent waits in its new lane", testRerouteSending},
 		{"an old history is forgotten", testRetention},
 		{"a large history is forgotten from its oldest", testHistoryMax},
-		{"what waits in a lane that is no more is counted", testOrphans},
+		{"what waits is counted by lane", testWaitingLanes},
+		{"a reroute moves each recipient for itself", testRerouteEach},
+		{"each recipient waits in its own lane", testLanePerRecipient},
+		{"recipients of several lanes are claimed as they are put", testPutSeveralLanes},
+		{"a claim takes no more recipients than it may", testRecipients},
+		{"what goes on is due at once in its new lane and not counted", testGoesOn},
+		{"what was uncertain goes on as such", testGoesOnPinned},
+		{"what was rerouted while it was sent goes on where it was led", testGoesOnRerouted},
+		{"a deferred delivery waits as long as it is told, within reason", testWaitAsTold},
 		{"a person holds one recipient and releases it", testHold},
 		{"a person has what waits tried now", testRetryNow},
 		{"a person drops a message", testDrop},
@@ -175,9 +183,18 @@ const (
 	upstream = "m365"
 )
 
+// Put has all recipients wait in one lane, or claimed for an upstream.
+func Put(ctx context.Context, s queue.Store, m *message.Message, lane, upstream string) (*queue.Claim, error) {
+	claims, err := s.Put(ctx, m, slices.Repeat([]queue.Way{{Lane: lane, Upstream: upstream}}, len(m.To)))
+	if err != nil || len(claims) == 0 {
+		return nil, err
+	}
+	return claims[0], nil
+}
+
 func put(t *testing.T, s queue.Store, m *message.Message) *message.Message {
 	t.Helper()
-	if _, err := s.Put(t.Context(), m, lane, ""); err != nil {
+	if _, err := Put(t.Context(), s, m, lane, ""); err != nil {
 		t.Fatal(err)
 	}
 	return m
@@ -185,7 +202,7 @@ func put(t *testing.T, s queue.Store, m *message.Message) *message.Message {
 
 func claim(t *testing.T, s queue.Store, lane string, max int) []*queue.Claim {
 	t.Helper()
-	claims, err := s.Claim(t.Context(), lane, upstream, max)
+	claims, err := s.Claim(t.Context(), lane, upstream, max, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -203,7 +220,21 @@ func claimOne(t *testing.T, s queue.Store, lane string) *queue.Claim {
 
 func settle(t *testing.T, s queue.Store, c *queue.Claim, results ...message.Result) []queue.Settled {
 	t.Helper()
-	settled, err := s.Settle(t.Context(), c, results, nil)
+	return settleAs(t, s, c, fared(results...)...)
+}
+
+// fared are results that nothing more is to become of.
+func fared(results ...message.Result) []queue.Outcome {
+	outcomes := make([]queue.Outcome, len(results))
+	for i, r := range results {
+		outcomes[i].Result = r
+	}
+	return outcomes
+}
+
+func settleAs(t *testing.T, s queue.Store, c *queue.Claim, outcomes ...queue.Outcome) []queue.Settled {
+	t.Helper()
+	settled, err := s.Settle(t.Context(), c, outcomes, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -299,7 +330,7 @@ func Fill(ctx context.Context, s queue.Store, account string, messages int) erro
 	for i := range hands {
 		all.Go(func() error {
 			for n := i; n < messages; n += hands {
-				if _, err := s.Put(ctx, NewMessage(account, 10, "a@example.com"), lane, ""); err != nil {
+				if _, err := Put(ctx, s, NewMessage(account, 10, "a@example.com"), lane, ""); err != nil {
 					return err
 				}
 			}

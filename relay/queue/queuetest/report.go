@@ -78,7 +78,7 @@ func testReport(t *testing.T, open Open) {
 	m := NewMessage("printer", 10, "a@example.com", "b@example.com")
 	put(t, s, m)
 	c := claimOne(t, s, lane)
-	settled, err := s.Settle(t.Context(), c, []message.Result{delivered, failed}, back)
+	settled, err := s.Settle(t.Context(), c, fared(delivered, failed), back)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -135,10 +135,15 @@ func testReportReroute(t *testing.T, open Open) {
 	s := open(t, Config())
 	m := NewMessage("printer", 10, "a@example.com")
 	put(t, s, m)
-	if _, err := s.Settle(t.Context(), claimOne(t, s, lane), []message.Result{failed}, back); err != nil {
+	if _, err := s.Settle(t.Context(), claimOne(t, s, lane), fared(failed), back); err != nil {
 		t.Fatal(err)
 	}
-	err := s.Reroute(t.Context(), func(_ string, from message.Address) (string, bool) { return "other", from == m.From })
+	err := s.Reroute(t.Context(), func(w queue.Waiting) []string {
+		if w.From == m.From {
+			return to("other", w)
+		}
+		return make([]string, len(w.To))
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -151,7 +156,7 @@ func testReportReroute(t *testing.T, open Open) {
 func testReportNotAccepted(t *testing.T, open Open) {
 	s := open(t, Config())
 	put(t, s, NewMessage("printer", 10, "a@example.com"))
-	if _, err := s.Settle(t.Context(), claimOne(t, s, lane), []message.Result{failed}, back); err != nil {
+	if _, err := s.Settle(t.Context(), claimOne(t, s, lane), fared(failed), back); err != nil {
 		t.Fatal(err)
 	}
 	accepted := 0
@@ -216,7 +221,7 @@ func testDigest(t *testing.T, open Open) {
 		m := NewMessage("printer", 10, "a@example.com", "b@example.com")
 		put(t, s, m)
 		want = append(want, m.ID+" b@example.com no such user")
-		if _, err := s.Settle(t.Context(), claimOne(t, s, lane), []message.Result{delivered, failed}, later); err != nil {
+		if _, err := s.Settle(t.Context(), claimOne(t, s, lane), fared(delivered, failed), later); err != nil {
 			t.Fatal(err)
 		}
 	}
