@@ -34,6 +34,8 @@ var (
 	UpstreamStates    = []string{"up", "down"}
 	ReloadResults     = []string{"ok", "refused"}
 	DKIMResults       = []string{"ok", "failed"}
+	OAuthResults      = []string{"ok", "failed", "refused", "unsaved"}
+	OAuthStates       = []string{"ok", "refreshing", "needs consent", "misconfigured"}
 )
 
 // Metrics is every number, ready to be counted on. Its methods and fields are
@@ -68,6 +70,11 @@ type Metrics struct {
 	UpstreamReplies     *prometheus.CounterVec   // upstream, class
 	UpstreamPhase       *prometheus.HistogramVec // upstream, phase
 	UpstreamState       *prometheus.GaugeVec     // upstream, state
+
+	OAuthRefreshes   *prometheus.CounterVec // upstream, result
+	OAuthState       *prometheus.GaugeVec   // upstream, state
+	OAuthExpiry      *prometheus.GaugeVec   // upstream
+	CredentialExpiry *prometheus.GaugeVec   // kind, name
 
 	DeliverySeconds     *prometheus.HistogramVec // route
 	Deliveries          *prometheus.CounterVec   // route, outcome
@@ -120,6 +127,11 @@ func New(version, commit string) *Metrics {
 		UpstreamPhase:       f.histograms("upstream_phase_seconds", "Time the upstream took for each phase.", seconds, "upstream", "phase"),
 		UpstreamState:       f.gauges("upstream_state", "1 for the state the upstream is in, 0 for the others.", "upstream", "state"),
 
+		OAuthRefreshes:   f.counters("oauth_refreshes_total", "Access tokens asked for: failed will be tried again, refused waits for a person, unsaved is a new refresh token that could not be stored.", "upstream", "result"),
+		OAuthState:       f.gauges("oauth_state", "1 for the state the upstream's access tokens are in, 0 for the others.", "upstream", "state"),
+		OAuthExpiry:      f.gauges("oauth_token_expiry_timestamp_seconds", "Unix time at which the access token expires; 0 when there is none.", "upstream"),
+		CredentialExpiry: f.gauges("credential_expiry_timestamp_seconds", "Unix time at which a client secret or certificate of an upstream expires.", "kind", "name"),
+
 		DeliverySeconds:     f.histograms("delivery_seconds", "Time from acceptance to delivery.", []float64{.01, .1, .5, 1, 5, 10, 30, 60, 300, 900, 3600, 4 * 3600, 24 * 3600}, "route"),
 		Deliveries:          f.counters("deliveries_total", "Attempts settled per recipient.", "route", "outcome"),
 		DeliveriesUncertain: f.counters("deliveries_uncertain_total", "Recipients whose delivery may or may not have been made.", "upstream"),
@@ -154,6 +166,8 @@ func New(version, commit string) *Metrics {
 type Names struct {
 	Listeners, Mechanisms, Upstreams, Routes, Accounts, Rules []string
 	DKIM                                                      []DKIMKey
+	// OAuth are the upstreams with access tokens.
+	OAuth []string
 }
 
 // DKIMKey is what the numbers call a key by.
@@ -185,6 +199,9 @@ func (m *Metrics) Expect(n Names) {
 		each(ReplyClasses, func(v string) { m.UpstreamReplies.WithLabelValues(u, v) })
 		each(UpstreamPhases, func(v string) { m.UpstreamPhase.WithLabelValues(u, v) })
 		each(UpstreamStates, func(v string) { m.UpstreamState.WithLabelValues(u, v) })
+	}
+	for _, u := range n.OAuth {
+		each(OAuthResults, func(v string) { m.OAuthRefreshes.WithLabelValues(u, v) })
 	}
 	for _, route := range n.Routes {
 		m.DeliverySeconds.WithLabelValues(route)

@@ -12,6 +12,7 @@ func (r *Relay) commands(o Options) *admin.Control {
 	c.Handle("POST /reload", func(*http.Request) (any, error) { return nil, r.Reload(o.File) })
 	r.deviceCommands(c)
 	r.banCommands(c)
+	r.tokenCommands(c)
 	r.orderCommands(c)
 	return c
 }

@@ -12,9 +12,9 @@ var allowedImports = map[string]struct {
 	imports string
 	because string
 }{
-	"postern/cmd/postern":              {"auth metrics relay relay/admin relay/config relay/devices relay/dkim relay/message relay/queue relay/setting relay/upstream", "subcommands use one room each"},
-	"postern/relay":                    {"auth metrics policy rewrite relay/admin relay/config relay/devices relay/dkim relay/message relay/queue relay/setting relay/submission relay/upstream relay/upstream/transport", "it tells the story, so it knows every room"},
-	"postern/relay/config":             {"auth auth/bearer policy rewrite relay/dkim relay/message relay/queue relay/setting relay/submission relay/upstream relay/upstream/preset", "a configuration is made of each room's own Config"},
+	"postern/cmd/postern":              {"auth auth/oauth metrics relay relay/admin relay/config relay/devices relay/dkim relay/message relay/queue relay/setting relay/upstream", "subcommands use one room each"},
+	"postern/relay":                    {"auth auth/oauth metrics policy rewrite relay/admin relay/config relay/devices relay/dkim relay/message relay/queue relay/setting relay/submission relay/upstream relay/upstream/transport", "it tells the story, so it knows every room"},
+	"postern/relay/config":             {"auth auth/bearer auth/oauth policy rewrite relay/dkim relay/message relay/queue relay/setting relay/submission relay/upstream relay/upstream/preset", "a configuration is made of each room's own Config"},
 	"postern/relay/submission":         {"metrics relay/message relay/setting", "a room"},
 	"postern/relay/queue":              {"metrics relay/message relay/setting", "a room"},
 	"postern/relay/queue/queuetest":    {"metrics relay/message relay/queue relay/setting", "the suite every engine of the store passes"},
@@ -31,6 +31,7 @@ var allowedImports = map[string]struct {
 	"postern/auth/directory":           {"relay/message relay/setting", "a room"},
 	"postern/auth/slapdtest":           {"", "a real directory for tests"},
 	"postern/auth/bearer":              {"relay/message relay/setting", "a room"},
+	"postern/auth/oauth":               {"metrics relay/setting", "a room"},
 	"postern/policy":                   {"relay/message relay/setting", "a room"},
 	"postern/rewrite":                  {"relay/message relay/setting", "a room"},
 	"postern/relay/message":            {"", "a leaf"},

@@ -221,6 +221,7 @@ func (r *Relay) drain() {
 	defer time.AfterFunc(DrainTime+recordTime, r.stopAll).Stop()
 	r.sending.Wait()
 	r.stations.Load().upstreams.Close()
+	r.stations.Load().oauth.Close()
 	r.stations.Load().accounts.Close()
 	r.log.Info("stopped")
 }

@@ -10,8 +10,8 @@ import (
 	"postern/relay/queue"
 )
 
-// laneSet is a loop for each lane that mail waits in, and one that watches the
-// DKIM keys, all of one configuration.
+// laneSet is a loop for each lane that mail waits in, one that watches the DKIM
+// keys and one that keeps access tokens fresh, all of one configuration.
 type laneSet struct {
 	mu     sync.Mutex
 	of     *stations // nil once stopped
@@ -29,6 +29,7 @@ func (l *laneSet) start(r *Relay, s *stations) {
 	l.ctx, l.cancel = context.WithCancel(r.cut)
 	ctx := l.ctx
 	l.loops.Go(func() { s.dkim.Watch(ctx) })
+	l.loops.Go(func() { s.oauth.Watch(ctx) })
 	l.mu.Unlock()
 	for _, lane := range s.upstreams.Lanes() {
 		l.serve(r, lane)

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"postern/auth"
+	"postern/auth/oauth"
 	"postern/metrics"
 	"postern/policy"
 	"postern/relay/config"
@@ -13,6 +14,7 @@ import (
 	"postern/relay/setting"
 	"postern/relay/submission"
 	"postern/relay/upstream"
+	"postern/relay/upstream/transport"
 	"postern/rewrite"
 )
 
@@ -24,6 +26,7 @@ type stations struct {
 	rewrite   *rewrite.Rewrite
 	dkim      *dkim.Set
 	outfits   map[string]outfit // by the upstream's name
+	oauth     *oauth.Set
 	upstreams *upstream.Set
 }
 
@@ -61,9 +64,16 @@ func (r *Relay) build(cfg *config.Config, before *upstream.Set) (*stations, erro
 		signing, keeps := u.Signing()
 		s.outfits[u.Upstream.Name] = outfit{rewrite.NewDressing(u.Upstream.Name, u.Dressing()), signing, keeps, u.Dressing().Picky() || signing.DKIM == "on"}
 	}
+	if s.oauth, err = oauth.New(cfg.Credentials(), r.tokenOptions(cfg), r.tokens()); err != nil {
+		return nil, fmt.Errorf("upstreams: %w", err)
+	}
+	tokens := map[string]transport.Tokens{}
+	for name, t := range s.oauth.Tokens() {
+		tokens[name] = t
+	}
 	s.upstreams, err = upstream.New(
 		cfg.Routing(),
-		upstream.Options{Hostname: cfg.Hostname, DataDir: cfg.DataDir, Accounts: routing, Metrics: r.metrics, Log: r.log},
+		upstream.Options{Hostname: cfg.Hostname, DataDir: cfg.DataDir, Accounts: routing, Tokens: tokens, Metrics: r.metrics, Log: r.log},
 		before)
 	if err != nil {
 		return nil, fmt.Errorf("upstreams: %w", err)
@@ -101,7 +111,7 @@ func (s *stations) networks() (all setting.Networks) {
 
 // names are the label values of the stations' configuration.
 func (s *stations) names() metrics.Names {
-	n := metrics.Names{Mechanisms: s.accounts.Mechanisms(), Routes: s.upstreams.Lanes(), Rules: s.rules(), DKIM: s.dkim.Names()}
+	n := metrics.Names{Mechanisms: s.accounts.Mechanisms(), Routes: s.upstreams.Lanes(), Rules: s.rules(), DKIM: s.dkim.Names(), OAuth: s.oauth.Names()}
 	for _, l := range s.config.Listeners {
 		n.Listeners = append(n.Listeners, l.Name)
 	}

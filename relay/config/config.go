@@ -20,6 +20,7 @@ import (
 	"reflect"
 
 	"postern/auth"
+	"postern/auth/oauth"
 	"postern/policy"
 	"postern/relay/dkim"
 	"postern/relay/queue"
@@ -49,6 +50,7 @@ type Config struct {
 	DNS       DNS                   `yaml:"dns"`
 	Queue     queue.Config          `yaml:"queue"`
 	Auth      auth.Config           `yaml:"auth"`
+	Tokens    oauth.Store           `yaml:"tokens"`
 	Metrics   Metrics               `yaml:"metrics"`
 	Log       Log                   `yaml:"log"`
 }
@@ -78,6 +80,7 @@ type Upstream struct {
 	Upstream upstream.Upstream `yaml:",inline"`
 	Rewrite  rewrite.Upstream  `yaml:",inline"`
 	DKIM     dkim.Upstream     `yaml:",inline"`
+	OAuth    oauth.Upstream    `yaml:",inline"`
 }
 
 // Routing is what the room upstream needs of the configuration.
@@ -88,6 +91,17 @@ func (c *Config) Routing() upstream.Config {
 		r.Upstreams = append(r.Upstreams, u.Upstream)
 	}
 	return r
+}
+
+// Credentials is what the room oauth needs of the upstreams.
+func (c *Config) Credentials() []oauth.Credential {
+	var all []oauth.Credential
+	for _, u := range c.Upstreams {
+		if !u.OAuth.OAuth.IsZero() {
+			all = append(all, oauth.Credential{Upstream: u.Upstream.Name, Mailbox: u.Rewrite.Mailbox.String(), Config: u.OAuth.OAuth})
+		}
+	}
+	return all
 }
 
 // DNS is whom the relay asks for the records of its DKIM keys.

@@ -10,6 +10,7 @@ import (
 
 	"postern/auth"
 	"postern/auth/bearer"
+	"postern/auth/oauth"
 	"postern/relay/dkim"
 	"postern/relay/message"
 	"postern/relay/setting"
@@ -31,6 +32,7 @@ var words = map[reflect.Type]struct{ one, many string }{
 	reflect.TypeFor[dkim.Source]():       {"the whole path of a key file, or the key as a secret", ""},
 	reflect.TypeFor[message.Address]():   {"an address such as scan@example.com", ""},
 	reflect.TypeFor[message.Pattern]():   {"an address, @domain, @*.domain or *", `addresses such as [scan@example.com, "@example.com"]`},
+	reflect.TypeFor[oauth.Date]():        {"a day such as 2027-03-01", ""},
 	reflect.TypeFor[bearer.Audience]():   {"one value, or values such as [a, b]", ""},
 	reflect.TypeFor[preset.Words]():      {"one value, or values such as [a, b]", ""},
 	reflect.TypeFor[upstream.Group]():    {"an upstream, or some that share the load such as [a, b]", "upstreams such as [a, b], or [[a, b], c] where a and b share the load"},

@@ -5,7 +5,9 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
+	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"math/big"
 	"os"
 	"path/filepath"
@@ -45,6 +47,11 @@ func withFiles(t testing.TB, text string) string {
 	if err == nil {
 		err = os.WriteFile(filepath.Join(dir, "dkim", "s2026.pem"), signing.PEM, 0o600)
 	}
+	if err == nil {
+		var file []byte
+		file, err = json.Marshal(map[string]string{"type": "service_account", "client_email": "relay@project.iam.gserviceaccount.com", "private_key": string(signing.PEM)})
+		err = errors.Join(err, os.WriteFile(filepath.Join(dir, "google.json"), file, 0o600))
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,6 +61,8 @@ func withFiles(t testing.TB, text string) string {
 		"ca.pem":  {Type: "CERTIFICATE", Bytes: certificate},
 
 		"clients.pem": {Type: "CERTIFICATE", Bytes: certificate},
+		"app.crt":     {Type: "CERTIFICATE", Bytes: certificate},
+		"app.key":     {Type: "PRIVATE KEY", Bytes: private},
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), pem.EncodeToMemory(block), 0o600); err != nil {
 			t.Fatal(err)

@@ -20,6 +20,7 @@ func (f *file) references(c *Config) {
 	f.accounts(c)
 	f.rewriting(c)
 	f.signing(c)
+	f.tokens(c)
 	f.openRelays(entrances(c), c.Accounts)
 	if !f.readable("upstreams") || !f.readable("routes") {
 		return // what is missing may be what could not be read
@@ -159,6 +160,26 @@ func (f *file) routes(c *Config) {
 		listeners = append(listeners, l.Name)
 	}
 	upstream.CheckRoutes(c.Routes, accounts, listeners, f.finding)
+}
+
+// tokens reports OAuth where it does not belong, and a service account that acts
+// for nobody.
+func (f *file) tokens(c *Config) {
+	for i, u := range c.Upstreams {
+		if u.OAuth.OAuth.IsZero() {
+			continue
+		}
+		path := item("upstreams", i)
+		switch {
+		case u.Upstream.Preset == "capture":
+			f.finding(join(path, "oauth"), "preset capture sends nothing and logs in nowhere; leave oauth out")
+		case !u.Upstream.Password.IsZero():
+			f.finding(join(path, "password"), "and oauth are two ways to log in; leave one of them out")
+		}
+		u.OAuth.OAuth.CheckSubject(u.Rewrite.Mailbox.String(), func(key, format string, args ...any) {
+			f.finding(join(join(path, "oauth"), key), format, args...)
+		})
+	}
 }
 
 // namedRoute reports a route that is not there.

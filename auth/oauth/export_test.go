@@ -1,0 +1,23 @@
+package oauth
+
+import "net/http"
+
+// Through lets every request of s go through t.
+func (s *Set) Through(t http.RoundTripper) {
+	for _, tokens := range s.all {
+		tokens.endpoint.client.Transport = t
+	}
+}
+
+// ReadAnswer tells whether a response holds a token that can be used, and the
+// refresh token in it.
+func ReadAnswer(status int, contentType string, body []byte) (access, refresh string, err error) {
+	a, err := readAnswer(status, contentType, body)
+	return a.access, a.refresh, err
+}
+
+// ReadAddress reads an address that a browser came back with, during a visit.
+func (v *Visit) ReadAddress(address string) (code string, err error) { return v.read(address) }
+
+// State is what the provider has to send back.
+func (v *Visit) State() string { return v.state }
