@@ -41,7 +41,7 @@ func (g Gmail) Handler() http.Handler {
 	sending := []string{identity.GmailScope, identity.GmailSendScope}
 	mux.HandleFunc("POST /gmail/v1/users/{user}/messages/send", g.of(sending, g.raw))
 	mux.HandleFunc("POST /upload/gmail/v1/users/{user}/messages/send", g.of(sending, g.media))
-	return mux
+	return patient(mux)
 }
 
 type googleAction func(w http.ResponseWriter, r *http.Request, mailbox world.Mailbox) *googleError

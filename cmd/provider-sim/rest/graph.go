@@ -53,7 +53,7 @@ func (g *Graph) Handler() http.Handler {
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		g.refuse(w, &graphError{status: 404, code: "BadRequest", text: "Resource not found for the segment of " + r.URL.Path})
 	})
-	return mux
+	return patient(mux)
 }
 
 // action is done for a mailbox that the caller may use.
