@@ -102,7 +102,7 @@ func TestGraphDraft(t *testing.T) {
 		t.Fatalf("send: %d %s", a.Status, a.Body)
 	}
 	m := s.messages()[0]
-	if !slices.Equal(m.To, []string{"a@example.org", "b@example.org"}) {
+	if slices.Sort(m.To); !slices.Equal(m.To, []string{"a@example.org", "b@example.org"}) {
 		t.Errorf("sent to %v", m.To)
 	}
 	must(t, s.content(m.ID), "x-a: 1", `filename="scan.pdf"`, base64.StdEncoding.EncodeToString([]byte(scan[:300])))
