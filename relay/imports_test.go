@@ -12,9 +12,9 @@ var allowedImports = map[string]struct {
 	imports string
 	because string
 }{
-	"postern/cmd/postern":              {"auth auth/oauth metrics relay relay/admin relay/config relay/devices relay/dkim relay/message relay/queue relay/setting relay/upstream", "subcommands use one room each"},
-	"postern/relay":                    {"auth auth/oauth metrics policy rewrite relay/admin relay/config relay/devices relay/dkim relay/message relay/queue relay/setting relay/submission relay/upstream relay/upstream/transport", "it tells the story, so it knows every room"},
-	"postern/relay/config":             {"auth auth/bearer auth/oauth policy rewrite relay/dkim relay/message relay/queue relay/setting relay/submission relay/upstream relay/upstream/preset", "a configuration is made of each room's own Config"},
+	"postern/cmd/postern":              {"auth auth/oauth metrics relay relay/admin relay/config relay/devices relay/dkim relay/message relay/queue relay/setting relay/upstream relay/upstream/preset", "subcommands use one room each"},
+	"postern/relay":                    {"auth auth/oauth metrics policy relay/admin relay/config relay/devices relay/dkim relay/message relay/queue relay/setting relay/submission relay/upstream relay/upstream/transport rewrite", "it tells the story, so it knows every room"},
+	"postern/relay/config":             {"auth auth/bearer auth/oauth policy relay/dkim relay/message relay/queue relay/setting relay/submission relay/upstream relay/upstream/preset rewrite", "a configuration is made of each room's own Config"},
 	"postern/relay/submission":         {"metrics relay/message relay/setting", "a room"},
 	"postern/relay/queue":              {"metrics relay/message relay/setting", "a room"},
 	"postern/relay/queue/queuetest":    {"metrics relay/message relay/queue relay/setting", "the suite every engine of the store passes"},

@@ -28,6 +28,7 @@ type cli struct {
 	Demo    demoCmd    `cmd:"" help:"Run a relay that needs no set-up and keeps the mail it is given."`
 	Check   checkCmd   `cmd:"" help:"Check the configuration file and say all that is wrong with it."`
 	Explain explainCmd `cmd:"" help:"Tell what would become of a message: who may send it, what it would look like, which way it would go."`
+	Presets presetsCmd `cmd:"" help:"List the providers that are known, or show what is known of one."`
 	Hash    hashCmd    `cmd:"" help:"Turn a password into a password_hash, or make up both."`
 	Cert    certCmd    `cmd:"" help:"Make certificates, and a private CA for devices to trust."`
 	DKIM    dkimCmd    `cmd:"" name:"dkim" help:"Make keys that sign outgoing mail, and check their records."`

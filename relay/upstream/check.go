@@ -105,7 +105,7 @@ func (u Upstream) checkCapture(bad func(key, format string, args ...any)) {
 		{"address", u.Address != ""}, {"tls", u.TLS != ""}, {"ca", u.CA != ""}, {"server_name", u.ServerName != ""},
 		{"min_tls", u.MinTLS != ""}, {"certificate", !u.Certificate.IsZero()}, {"mechanisms", u.Mechanisms != nil},
 		{"username", u.Username != ""}, {"password", !u.Password.IsZero()}, {"source_address", u.SourceAddress != ""},
-		{"replies", len(u.Replies) > 0},
+		{"password_from", u.PasswordFrom != ""}, {"replies", len(u.Replies) > 0},
 	} {
 		if k.set {
 			bad(k.key, "preset capture sends nothing; leave %s out, or leave out preset to send through a smarthost", k.key)
@@ -117,6 +117,7 @@ func (u Upstream) checkCapture(bad func(key, format string, args ...any)) {
 // the mailbox only the whole file shows.
 func (u Upstream) checkSmarthost(known *preset.Preset, bad func(key, format string, args ...any)) {
 	host := checkAddress(u.Address, known, bad)
+	u.checkPasswordFrom(known, bad)
 	if u.Username != "" && u.Password.IsZero() && u.Certificate.IsZero() {
 		bad("password", "it is missing; username needs one")
 	}

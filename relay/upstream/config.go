@@ -49,6 +49,9 @@ type Upstream struct {
 	// EXTERNAL where the server offers it for the Certificate.
 	Username string         `yaml:"username"`
 	Password setting.Secret `yaml:"password"`
+	// PasswordFrom is "iam" where Password is the secret access key of an IAM user,
+	// of which Amazon SES has the password made (docs/upstreams.md).
+	PasswordFrom string `yaml:"password_from"`
 	// Mechanisms are those of AUTH that may be used, the preferred first; empty: the
 	// usual ones for what there is to log in with.
 	Mechanisms []string `yaml:"mechanisms"`
@@ -79,7 +82,7 @@ func (u Upstream) smtp(connecting context.Context, o Options, p *preset.Preset, 
 	return smtp.Config{
 		Name: u.Name, Address: u.Address, TLS: u.TLS, Roots: roots, ServerName: cmp.Or(u.ServerName, host),
 		MinTLS: tlsVersions[cmp.Or(u.MinTLS, "1.2")], Certificate: u.Certificate, Source: source,
-		Username: user, Password: u.Password, Tokens: tokens, Mechanisms: u.mechanisms(p, tokens != nil),
+		Username: user, Password: u.Password, PasswordOf: u.passwordOf(), Tokens: tokens, Mechanisms: u.mechanisms(p, tokens != nil),
 		MessagesPerConnection: u.Limits.MessagesPerConnection, Idle: u.Limits.Idle.Std(),
 		Hostname: o.Hostname, Connecting: connecting, Judge: u.judge(p, tokens != nil), Metrics: o.Metrics,
 	}

@@ -45,6 +45,14 @@ func (u Upstream) mechanisms(p *preset.Preset, tokens bool) []string {
 	return slices.DeleteFunc(slices.Clone(p.Mechanisms), func(m string) bool { return smtp.Mechanisms[m] != needs })
 }
 
+// passwordOf makes the password of what is configured; nil when that is it.
+func (u Upstream) passwordOf() func(secret string) string {
+	if u.PasswordFrom != preset.IAM {
+		return nil
+	}
+	return func(secretKey string) string { return preset.IAMPassword(secretKey, u.Region) }
+}
+
 // usualName is the user name when none is given.
 func (u Upstream) usualName(p *preset.Preset) string {
 	switch p.Username {
@@ -102,6 +110,19 @@ func (u Upstream) checkKnown(bad func(key, format string, args ...any)) {
 	var wrong *preset.Wrong
 	if errors.As(err, &wrong) {
 		bad(wrong.Key, "%s", wrong.Text)
+	}
+}
+
+// checkPasswordFrom reports passwords that cannot be made.
+func (u Upstream) checkPasswordFrom(p *preset.Preset, bad func(key, format string, args ...any)) {
+	switch {
+	case u.PasswordFrom == "":
+	case u.PasswordFrom != p.PasswordFrom:
+		bad("password_from", "%q is not known here; iam is for preset ses, elsewhere leave it out", u.PasswordFrom)
+	case u.Password.IsZero():
+		bad("password", "it is missing; with password_from: iam it is the secret access key of an IAM user")
+	case u.Region == "":
+		bad("region", "it is missing; the password is of one region: write %s", p.Region)
 	}
 }
 

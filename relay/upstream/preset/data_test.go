@@ -47,7 +47,7 @@ func soundPreset(t *testing.T, p *Preset) {
 	oneOf(t, "transport", p.Transport, SMTP, Graph, Gmail, Capture)
 	oneOf(t, "null_sender", p.NullSender, "", Passes, Refused)
 	oneOf(t, "content", p.Content, "", "kept", "rebuilt")
-	oneOf(t, "password_from", p.PasswordFrom, "", "iam")
+	oneOf(t, "password_from", p.PasswordFrom, "", IAM)
 	for _, m := range p.Mechanisms {
 		oneOf(t, "mechanisms", m, "PLAIN", "LOGIN", "XOAUTH2", "OAUTHBEARER")
 	}

@@ -62,7 +62,7 @@ type Preset struct {
 	Mechanisms []string `yaml:"mechanisms"`
 	// Username is one of the words above or the user name itself.
 	Username string `yaml:"username"`
-	// PasswordFrom is "iam" where the password is made of an IAM secret access key.
+	// PasswordFrom is IAM where the password can be made of a secret access key.
 	PasswordFrom string `yaml:"password_from"`
 	Limits       Limits `yaml:"limits"`
 	// Rewrites are the fields it replaces: from, message-id, date, or return-path

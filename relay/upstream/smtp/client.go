@@ -45,7 +45,9 @@ type Config struct {
 	// with the Certificate.
 	Username string
 	Password setting.Secret
-	Tokens   transport.Tokens
+	// PasswordOf makes the password of what Password reveals; nil: that is it.
+	PasswordOf func(secret string) string
+	Tokens     transport.Tokens
 	// Mechanisms are those of AUTH in order of preference; empty: the usual.
 	Mechanisms []string
 	// MessagesPerConnection before a connection is closed, and Idle, how long an

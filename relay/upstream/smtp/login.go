@@ -33,6 +33,9 @@ func (h *Client) secret(ctx context.Context) (string, error) {
 		if err != nil {
 			return "", h.blame(ctx, transport.PhaseAuth, fmt.Errorf("the password cannot be read: %w", err))
 		}
+		if h.cfg.PasswordOf != nil {
+			password = h.cfg.PasswordOf(password)
+		}
 		return password, nil
 	}
 	ctx, done := h.connecting(ctx)
