@@ -24,6 +24,7 @@ func (c *Config) Warnings() []string {
 		}
 	}
 	all = append(all, dkim.Warnings(c.DKIM)...)
+	all = append(all, c.providerWarnings()...)
 	for _, p := range c.Profiles {
 		named := slices.ContainsFunc(c.Listeners, func(l submission.Listener) bool { return l.Profile == p.Name })
 		if !named && len(p.Networks) == 0 {

@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"gopkg.in/yaml.v3"
 
@@ -61,6 +62,23 @@ func Find(name, cloud, region string) (*Preset, error) {
 	return p, nil
 }
 
+// At is the preset whose server that host is, "" when there is none.
+func At(host string) string {
+	for _, name := range Names() {
+		var p Preset
+		if err := decode(name, &p); err != nil || p.Transport != SMTP {
+			continue
+		}
+		for _, a := range append(p.Alternatives, Alternative{Address: p.Address}) {
+			before, behind, _ := strings.Cut(strings.ToLower(a.Address[:max(0, strings.LastIndex(a.Address, ":"))]), "{region}")
+			if rest, ok := strings.CutPrefix(strings.ToLower(host), before); ok && before != "" && rest != "" == (behind != "") && strings.HasSuffix(rest, behind) {
+				return name
+			}
+		}
+	}
+	return ""
+}
+
 // unknown says that a word is none of those there are.
 func unknown(word string, known []string, otherwise string) string {
 	if meant := setting.Meant(word, known); meant != "" {
@@ -69,10 +87,18 @@ func unknown(word string, known []string, otherwise string) string {
 	return fmt.Sprintf("%q is not known; write one of %s, or %s", word, strings.Join(known, ", "), otherwise)
 }
 
+// everybody is what generic.yaml says.
+var everybody = sync.OnceValues(func() ([]Rule, error) {
+	var p Preset
+	err := decode(generic, &p)
+	return p.Replies, err
+})
+
 // read is a preset as its file has it.
 func read(name string) (*Preset, error) {
-	var everybody, p Preset
-	if err := decode(generic, &everybody); err != nil {
+	var p Preset
+	rules, err := everybody()
+	if err != nil {
 		return nil, err
 	}
 	if name != "" {
@@ -89,7 +115,7 @@ func read(name string) (*Preset, error) {
 		}
 		p.Replies = append(p.Replies, other.Replies...)
 	}
-	p.Name, p.generic = name, everybody.Replies
+	p.Name, p.generic = name, rules
 	return &p, nil
 }
 

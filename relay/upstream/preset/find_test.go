@@ -67,3 +67,14 @@ func TestTLSAt(t *testing.T) {
 		}
 	}
 }
+
+func TestAt(t *testing.T) {
+	for host, want := range map[string]string{
+		"smtp.gmail.com": "gmail", "SMTP.Office365.com": "microsoft365", "email-smtp.eu-west-1.amazonaws.com": "ses", "email-smtp-fips.us-east-1.amazonaws.com": "ses",
+		"email-smtp.amazonaws.com": "", "smtp.gmail.com.evil.example": "", "mail.example.com": "", "": "", "smtp-broadcasts.postmarkapp.com": "postmark",
+	} {
+		if got := At(host); got != want {
+			t.Errorf("%q is %q, want %q", host, got, want)
+		}
+	}
+}
