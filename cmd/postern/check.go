@@ -1,13 +1,19 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"os"
+	"os/signal"
 
+	"postern/relay"
 	"postern/relay/config"
 )
 
 type checkCmd struct {
-	Print bool `help:"Print the whole configuration, defaults filled in and secrets masked."`
+	Print    bool   `help:"Print the whole configuration, defaults filled in and secrets masked."`
+	DNS      bool   `name:"dns" help:"Look up, too, whether mail of your domains passes DMARC through each upstream it may take."`
+	Resolver string `help:"DNS server to ask, instead of the one configured." placeholder:"HOST:PORT"`
 }
 
 // Run reads the configuration as serve would.
@@ -16,7 +22,13 @@ func (k checkCmd) Run(c *cli, std streams) error {
 	if err != nil {
 		return err
 	}
-	for _, w := range cfg.Warnings() {
+	warnings := cfg.Warnings()
+	if k.DNS {
+		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+		defer stop()
+		warnings = append(warnings, relay.Alignment(ctx, cfg, k.Resolver)...)
+	}
+	for _, w := range warnings {
 		fmt.Fprintf(std.err, "%s: warning: %s\n", c.Config, w)
 	}
 	if k.Print {

@@ -14,7 +14,7 @@ import (
 // say.
 func (c *Config) providerWarnings() (all []string) {
 	for _, u := range c.Upstreams {
-		p := u.provider()
+		p := u.Provider()
 		if p == nil {
 			continue
 		}
@@ -34,9 +34,9 @@ func (c *Config) providerWarnings() (all []string) {
 	return all
 }
 
-// provider is what is known of u, also where only its address tells who it is; nil
+// Provider is what is known of u, also where only its address tells who it is; nil
 // when nothing is.
-func (u Upstream) provider() *preset.Preset {
+func (u Upstream) Provider() *preset.Preset {
 	p := u.known()
 	if p.Name != "" {
 		return p
@@ -79,17 +79,14 @@ func (c *Config) adviseNullSender(u Upstream, p *preset.Preset, warn func(format
 
 // adviseLimits is about more than the provider allows.
 func adviseLimits(l upstream.Limits, p *preset.Preset, warn func(format string, args ...any)) {
-	for _, k := range []struct {
-		key       string
-		file, has int64
-	}{
-		{"connections", int64(l.Connections), int64(p.Limits.Connections)},
-		{"messages_per_connection", int64(l.MessagesPerConnection), int64(p.Limits.MessagesPerConnection)},
-	} {
-		if k.has > 0 && k.file > k.has {
-			warn("limits.%s is %d, and %s allows %d", k.key, k.file, p.Name, k.has)
+	beyond := func(key string, file, allowed int) {
+		if allowed > 0 && file > allowed {
+			warn("limits.%s is %d, and %s allows %d", key, file, p.Name, allowed)
 		}
 	}
+	beyond("connections", l.Connections, p.Limits.Connections)
+	beyond("messages_per_connection", l.MessagesPerConnection, p.Limits.MessagesPerConnection)
+	beyond("recipients_per_message", l.RecipientsPerMessage, p.Limits.RecipientsPerMessage)
 }
 
 // isPublic tells whether a name can be one of the world's: those that belong to a

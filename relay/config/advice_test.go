@@ -31,9 +31,9 @@ func TestWarningsOfProviders(t *testing.T) {
 		{"a signature insisted on before one that rebuilds", "preset: outlook, mailbox: scan@example.com, password: p, dkim: on", key,
 			"upstream a: it logs in by password, which outlook does not take from 2024-09-16 on; use oauth\n" +
 				"upstream a: outlook rebuilds what it is given, so that a signature made here is broken when it arrives; leave dkim out"},
-		{"more than is allowed", "preset: socketlabs, username: u, password: p, limits: {connections: 11, messages_per_connection: 51}", "",
-			"upstream a: limits.connections is 11, and socketlabs allows 10\nupstream a: limits.messages_per_connection is 51, and socketlabs allows 50"},
-		{"as much as is allowed", "preset: socketlabs, username: u, password: p, limits: {connections: 10, messages_per_connection: 50}", "", ""},
+		{"more than is allowed", "preset: socketlabs, username: u, password: p, limits: {connections: 11, messages_per_connection: 51, recipients_per_message: 501}", "",
+			"upstream a: limits.connections is 11, and socketlabs allows 10\nupstream a: limits.messages_per_connection is 51, and socketlabs allows 50\nupstream a: limits.recipients_per_message is 501, and socketlabs allows 500"},
+		{"as much as is allowed", "preset: socketlabs, username: u, password: p, limits: {connections: 10, messages_per_connection: 50, recipients_per_message: 500}", "", ""},
 		{"reports that would be refused", "preset: gmail, mailbox: scan@example.com, password: p", "null_sender",
 			"upstream a: gmail takes no mail from <>, and there are accounts with null_sender; write otherwise: force, or otherwise: next"},
 		{"reports that go out as the mailbox", "preset: gmail, mailbox: scan@example.com, password: p, otherwise: force", "null_sender", ""},
