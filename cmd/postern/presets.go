@@ -43,7 +43,7 @@ func (k presetsCmd) Run(std streams) error {
 		if err := yaml.Unmarshal(text, &all); err != nil {
 			return err
 		}
-		all["name"] = p.Name
+		all["name"], all["clouds"] = p.Name, slices.Sorted(maps.Keys(p.Clouds))
 		return printJSON(std.out, all)
 	}
 	return showPreset(std.out, p, k)
@@ -79,7 +79,9 @@ func (k presetsCmd) list(out io.Writer) error {
 // showPreset prints an entry of upstreams that is complete but for what only
 // its owner knows, and what stands behind it.
 func showPreset(out io.Writer, p *preset.Preset, k presetsCmd) error {
-	text, err := p.YAML()
+	rest := *p
+	rest.About, rest.Notes = "", nil // these come first
+	text, err := rest.YAML()
 	if err != nil {
 		return err
 	}
