@@ -3,6 +3,7 @@ package relay
 import (
 	"errors"
 	"slices"
+	"time"
 
 	"postern/relay/message"
 	"postern/relay/queue"
@@ -12,18 +13,19 @@ import (
 // outcomes is what becomes of the recipients of a claim: of each for itself, by
 // what the upstream said of it, or by why nothing was sent.
 //
-// A narrowed lane is for one attempt. Whatever is put off begins again with all
-// upstreams of its route that can be given it.
+// A narrowed lane is for one attempt. Whatever is put off begins again in its home
+// lane, with all upstreams of its route that can be given it.
 func (s *stations) outcomes(c *queue.Claim, results []transport.Result, unsent error) []queue.Outcome {
 	if unsent != nil {
 		results = slices.Repeat([]transport.Result{s.unsent(c, unsent)}, len(c.Message.To))
 	}
-	some := slices.ContainsFunc(results, func(r transport.Result) bool { return r.Advice.Action != transport.Split })
+	// One who alone is too many will be so again.
+	less := len(results) > 1
 	outcomes := make([]queue.Outcome, len(results))
 	var homes []string
 	for i, r := range results {
-		o := s.outcome(c, r, some)
-		if o.Outcome == message.Deferred && !o.GoesOn && message.RouteOf(c.Lane) != c.Lane {
+		o := s.outcome(c, r, less)
+		if o.Outcome == message.Deferred && o.Lane == "" && message.RouteOf(c.Lane) != c.Lane {
 			if homes == nil {
 				homes = s.homes(c.Message)
 			}
@@ -34,33 +36,45 @@ func (s *stations) outcomes(c *queue.Claim, results []transport.Result, unsent e
 	return outcomes
 }
 
-// outcome is what becomes of one recipient; some tells whether the transaction
-// made any progress.
+// outcome is what becomes of one recipient; less tells whether a transaction to
+// fewer is possible.
 //
 // What has been handed over, or may have been, ends here. What this upstream
 // refuses for itself alone goes on through the others of the lane, in their turn;
 // what it only cannot take now does if one of them is up. That way no upstream is
 // asked twice in one attempt, and trouble of an upstream never fails the mail.
-func (s *stations) outcome(c *queue.Claim, r transport.Result, some bool) queue.Outcome {
+// While none of the route is up the mail just waits for one: that is no attempt.
+func (s *stations) outcome(c *queue.Claim, r transport.Result, less bool) queue.Outcome {
 	o := queue.Outcome{Result: r.Result}
 	if o.Outcome == message.Delivered || o.Outcome == message.Uncertain {
 		return o
 	}
 	switch r.Advice.Action {
 	case transport.Split:
-		o.Outcome, o.GoesOn = message.Deferred, some
-	case transport.Slow, transport.Hold, transport.Reauth, transport.Configure:
 		o.Outcome = message.Deferred
-		fallthrough
+		if less {
+			o.Lane, o.GoesOn = c.Lane, true
+		}
 	case transport.Failover:
 		s.goOn(c, &o)
-	}
-	// How long to leave an upstream alone is the upstream's matter.
-	if o.Outcome == message.Deferred && r.Advice.Action != transport.Hold && r.Advice.Action != transport.Configure {
+		o.Wait = r.Advice.For
+	case transport.Hold, transport.Reauth, transport.Configure: // until when is the upstream's matter
+		o.Outcome = message.Deferred
+		s.goOn(c, &o)
+		o.GoesOn = o.GoesOn || !s.upstreams.Up(message.RouteOf(c.Lane))
+	case transport.Slow:
+		o.Outcome = message.Deferred
+		s.goOn(c, &o)
+		o.Wait = max(r.Advice.For, slowWait)
+	case transport.Nothing:
 		o.Wait = r.Advice.For
 	}
 	return o
 }
+
+// slowWait is how long mail waits that was too much for an upstream: its throttle
+// sees to the rest.
+const slowWait = 5 * time.Second
 
 // goOn leads what one upstream of a lane does not take to the others.
 func (s *stations) goOn(c *queue.Claim, o *queue.Outcome) {

@@ -178,7 +178,8 @@ type Outcome struct {
 	Lane string
 	// GoesOn: it is due at once, and this was no attempt of its own.
 	GoesOn bool
-	// Wait is how long it is deferred at least.
+	// Wait is how long it is deferred for, at each further attempt that much
+	// longer; 0: as the schedule says.
 	Wait time.Duration
 }
 

@@ -81,7 +81,10 @@ func (s schedule) settle(d Delivery, r Outcome, received, now time.Time, chance 
 		if s.expired(received, now) {
 			return s.giveUp(d)
 		}
-		d.NextAt = s.notBefore(s.next(d.Attempts, now, chance), now, r.Wait)
+		d.NextAt = s.next(d.Attempts, now, chance)
+		if r.Wait > 0 {
+			d.NextAt = s.after(r.Wait, d.Attempts, now)
+		}
 		d.Lane = cmp.Or(r.Lane, d.Lane)
 	}
 	return d
@@ -97,15 +100,12 @@ func due(d Delivery, now time.Time) Delivery {
 	return d
 }
 
-// notBefore puts a time off that the upstream wants us to wait for, within what
-// is ever waited.
-func (s schedule) notBefore(next, now time.Time, wait time.Duration) time.Time {
-	asked := now.Add(wait).Truncate(time.Millisecond)
-	if latest := s.ceiling(now); asked.After(latest) {
-		asked = latest
-	}
-	if asked.After(next) {
-		return asked
+// after is the time of the next attempt where more is known than the schedule
+// says: that much later with each one, but no later than it may be at all.
+func (s schedule) after(wait time.Duration, attempts int, now time.Time) time.Time {
+	next := now.Add(min(wait, 24*time.Hour) * time.Duration(min(attempts, 1000))).Truncate(time.Millisecond)
+	if latest := s.ceiling(now); next.After(latest) {
+		return latest.Truncate(time.Millisecond)
 	}
 	return next
 }

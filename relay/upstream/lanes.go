@@ -84,29 +84,32 @@ func (s *Set) Without(name, upstream string, forGood bool) string {
 	return message.NarrowLane(route, rest, others || !forGood)
 }
 
+// longBusy is how long a group is waited for that is up.
+const longBusy = time.Minute
+
 // take is the choice among the upstreams of a lane: slots of one that may serve,
 // or nil and when the first pause of one that is down will be over. A caller that
 // will wait gives its wake.
 //
 // Groups are asked in order, the upstreams of a group by their turns. A group
 // with one that is up, but has no free slot, is waited for: to be busy is no
-// reason to turn to the next group, to be down or held is. One whose pause is
-// over gives one slot, as a probe.
+// reason to turn to the next group, to be down or held is, and to be known to stay
+// busy for longer than longBusy: its quota is used up. One whose pause is over
+// gives one slot, as a probe.
 func (l lane) take(now time.Time, max int, wake chan struct{}) (slots []*Slot, again time.Time) {
 	for _, group := range l {
 		busy := false
 		for _, u := range group.share.turns(group.members) {
 			g := u.gate.take(now, max, wake)
-			switch {
-			case g.slots > 0:
+			if g.slots > 0 {
 				group.share.charge(u, g.slots)
 				for range g.slots {
 					slots = append(slots, &Slot{upstream: u, lane: l, share: group.share, probe: g.probe})
 				}
 				return slots, time.Time{}
-			case g.full:
-				busy = true
-			case again.IsZero() || !g.again.IsZero() && g.again.Before(again):
+			}
+			busy = busy || g.full && !g.again.After(now.Add(longBusy))
+			if again.IsZero() || !g.again.IsZero() && g.again.Before(again) {
 				again = g.again
 			}
 		}

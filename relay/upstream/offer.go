@@ -27,8 +27,26 @@ func refuseAll(offers []transport.Offer, l transport.Load) *message.Reply {
 }
 
 // offer is what u carries as far as is known: what it offered on its last
-// connection, within the limits of the configuration.
-func (u *upstream) offer() transport.Offer { return u.cfg.Limits.bound(u.transport.Offer()) }
+// connection, within the limits of the configuration and what was too much for it.
+func (u *upstream) offer() transport.Offer {
+	o := u.cfg.Limits.bound(u.transport.Offer())
+	if n := u.fewer.Get().Recipients; n > 0 && (o.Recipients == 0 || n < o.Recipients) {
+		o.Recipients = n
+	}
+	return o
+}
+
+// learnSplit notes that a transaction had too many recipients for all of them to be
+// refused for it: the next ones have half as many. Where some were taken the rest
+// is few enough already.
+func (u *upstream) learnSplit(results []transport.Result) {
+	taken := func(r transport.Result) bool { return r.Advice.Action != transport.Split }
+	if n := len(results); n > 1 && !slices.ContainsFunc(results, taken) {
+		few := transport.Anything
+		few.Recipients = n / 2
+		u.fewer.Set(few)
+	}
+}
 
 // Offers is what each upstream of the lane is known to offer, by groups in order
 // of preference.

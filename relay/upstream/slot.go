@@ -76,6 +76,7 @@ func (l *Slot) Send(ctx context.Context, m *message.Message, prepare transport.P
 	}
 	results, err := u.transport.Send(ctx, transport.Letter{Prepare: prepare, Elsewhere: l.elsewhere})
 	l.learn(err)
+	u.learnSplit(results)
 	u.count(m, results, err)
 	return results, err
 }

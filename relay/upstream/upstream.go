@@ -48,6 +48,7 @@ type upstream struct {
 	made      made
 	gate      gate
 	transport transport.Transport
+	fewer     transport.Heard // how many recipients a transaction had better have
 	metrics   *metrics.Metrics
 	log       *slog.Logger
 }

@@ -139,7 +139,7 @@ func testWaitAsTold(t *testing.T, open Open) {
 	cfg := Config()
 	cfg.Retry = []setting.Duration{setting.Duration(time.Minute), setting.Duration(time.Hour)}
 	for _, test := range []struct{ told, least, most time.Duration }{
-		{time.Second, 54 * time.Second, 66 * time.Second},
+		{10 * time.Second, 9 * time.Second, 10 * time.Second},
 		{10 * time.Minute, 10*time.Minute - time.Second, 10 * time.Minute},
 		{100 * time.Hour, time.Hour, 66 * time.Minute},
 	} {

@@ -68,13 +68,17 @@ type Judge func(at Stage, reply message.Reply) Result
 //
 //   - 5yz is for good, but not when its enhanced code is of another class.
 //   - 500, 502, 503 and 555 say that the session went wrong, not the mail.
-//   - 552 to RCPT is "too many recipients" (RFC 5321, section 4.5.3.1.10)
-//     unless its enhanced code says something else, such as a full mailbox.
+//   - 452 and 552 to RCPT are "too many recipients" (RFC 5321, section 4.5.3.1.10)
+//     unless the enhanced code says something else, such as a full mailbox: the
+//     recipient belongs into the next transaction.
 func Usual(at Stage, reply message.Reply) Result {
 	result := message.Result{Outcome: message.Deferred, Reply: reply}
 	agrees := reply.Enhanced == "" || strings.HasPrefix(reply.Enhanced, "5.")
-	tooMany := at == AtRcpt && reply.Code == 552 && (reply.Enhanced == "" || reply.Enhanced == "5.5.3")
-	if reply.Permanent() && agrees && !tooMany && !SessionFault(reply) {
+	tooMany := at == AtRcpt && (reply.Code == 452 || reply.Code == 552) && slices.Contains([]string{"", "4.5.3", "5.5.3"}, reply.Enhanced)
+	if tooMany {
+		return Result{Result: result, Advice: Advice{Action: Split}}
+	}
+	if reply.Permanent() && agrees && !SessionFault(reply) {
 		result.Outcome = message.Failed
 	}
 	return Result{Result: result}
