@@ -111,7 +111,7 @@ func (s *stations) among(m *message.Message, route string) (lane string, why *me
 		}
 	}
 	if len(able) == 0 {
-		return "", why
+		return "", cmp.Or(s.upstreams.Carries(route, transport.Load{Size: m.Size()}), why) // the largest size there is
 	}
 	return s.upstreams.Only(route, able), nil
 }

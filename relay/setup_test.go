@@ -15,7 +15,9 @@ import (
 	netsmtp "net/smtp"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -39,6 +41,12 @@ type smarthost struct {
 	server  *smtp.Server
 	got     chan string
 	fault   func(content string, c *smtp.Conn) error
+	// rcpt, if set, is asked about each recipient, after those of the transaction
+	// before it.
+	rcpt func(before []string, to string) error
+
+	mu    sync.Mutex
+	taken [][]string // the recipients of each message that was taken
 }
 
 func newSmarthost(t *testing.T, address string) *smarthost {
@@ -48,7 +56,7 @@ func newSmarthost(t *testing.T, address string) *smarthost {
 		t.Fatal(err)
 	}
 	h := &smarthost{address: l.Addr().String(), got: make(chan string, 100)}
-	h.server = smtp.NewServer(smtp.BackendFunc(func(c *smtp.Conn) (smtp.Session, error) { return &receiving{h, c}, nil }))
+	h.server = smtp.NewServer(smtp.BackendFunc(func(c *smtp.Conn) (smtp.Session, error) { return &receiving{host: h, conn: c}, nil }))
 	h.server.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo)
 	done := make(chan struct{})
 	go func() { defer close(done); h.server.Serve(l) }()
@@ -70,14 +78,24 @@ func freeAddress(t *testing.T) string {
 type receiving struct {
 	host *smarthost
 	conn *smtp.Conn
+	to   []string
 }
 
-func (receiving) Mail(string, *smtp.MailOptions) error { return nil }
-func (receiving) Rcpt(string, *smtp.RcptOptions) error { return nil }
-func (receiving) Reset()                               {}
-func (receiving) Logout() error                        { return nil }
+func (*receiving) Mail(string, *smtp.MailOptions) error { return nil }
+func (r *receiving) Reset()                             { r.to = nil }
+func (*receiving) Logout() error                        { return nil }
 
-func (r receiving) Data(in io.Reader) error {
+func (r *receiving) Rcpt(to string, _ *smtp.RcptOptions) error {
+	if r.host.rcpt != nil {
+		if err := r.host.rcpt(r.to, to); err != nil {
+			return err
+		}
+	}
+	r.to = append(r.to, to)
+	return nil
+}
+
+func (r *receiving) Data(in io.Reader) error {
 	b, err := io.ReadAll(in)
 	if err != nil {
 		return err
@@ -87,8 +105,18 @@ func (r receiving) Data(in io.Reader) error {
 			return err
 		}
 	}
+	r.host.mu.Lock()
+	r.host.taken = append(r.host.taken, r.to)
+	r.host.mu.Unlock()
 	r.host.got <- string(b)
 	return nil
+}
+
+// transactions are the recipients of each message that was taken.
+func (h *smarthost) transactions() [][]string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.taken)
 }
 
 // receive waits for a message that holds text.
@@ -264,11 +292,19 @@ func (r *running) dial() *netsmtp.Client {
 
 // submit sends one message from scan@example.com and returns the error of the
 // step that was refused, or nil after the 250.
-func (r *running) submit(text string) error {
+func (r *running) submit(text string) error { return r.submitTo(text, "you@example.org") }
+
+// submitTo is submit to these recipients.
+func (r *running) submitTo(text string, to ...string) error {
 	r.t.Helper()
 	c := r.dial()
-	if err := errors.Join(c.Mail("scan@example.com"), c.Rcpt("you@example.org")); err != nil {
+	if err := c.Mail("scan@example.com"); err != nil {
 		return err
+	}
+	for _, a := range to {
+		if err := c.Rcpt(a); err != nil {
+			return err
+		}
 	}
 	w, err := c.Data()
 	if err != nil {
