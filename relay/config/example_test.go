@@ -129,6 +129,7 @@ func TestExampleShowsTheDefaults(t *testing.T) {
 		{"upstreams tls", c.Upstreams[0].Upstream.TLS, "starttls"},
 		{"upstreams min_tls", c.Upstreams[0].Upstream.MinTLS, "1.2"},
 		{"upstreams replies outcome", c.Upstreams[0].Upstream.Replies[0].Outcome, "deferred"},
+		{"upstreams lookahead", c.Upstreams[0].Upstream.LookAhead, false},
 		{"upstreams limits.connections", c.Upstreams[0].Upstream.Limits.Connections, 20},
 		{"upstreams limits.messages_per_connection", c.Upstreams[0].Upstream.Limits.MessagesPerConnection, 100},
 		{"upstreams limits.idle", c.Upstreams[0].Upstream.Limits.Idle, setting.Duration(30 * time.Second)},

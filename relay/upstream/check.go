@@ -106,6 +106,7 @@ func (u Upstream) checkCapture(bad func(key, format string, args ...any)) {
 		{"min_tls", u.MinTLS != ""}, {"certificate", !u.Certificate.IsZero()}, {"mechanisms", u.Mechanisms != nil},
 		{"username", u.Username != ""}, {"password", !u.Password.IsZero()}, {"source_address", u.SourceAddress != ""},
 		{"password_from", u.PasswordFrom != ""}, {"replies", len(u.Replies) > 0},
+		{"lookahead", u.LookAhead},
 	} {
 		if k.set {
 			bad(k.key, "preset capture sends nothing; leave %s out, or leave out preset to send through a smarthost", k.key)

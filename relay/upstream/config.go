@@ -58,6 +58,9 @@ type Upstream struct {
 	// SourceAddress is the IP address of this machine to connect from; empty: as
 	// its routing table says.
 	SourceAddress string `yaml:"source_address"`
+	// LookAhead says the envelope of the next message while the final dot of the one
+	// before is not answered yet.
+	LookAhead bool `yaml:"lookahead"`
 	// Mailbox is the user name of tokens where Username is empty. It is that of the
 	// room rewrite, whose key it is.
 	Mailbox message.Address `yaml:"-"`
@@ -83,9 +86,19 @@ func (u Upstream) smtp(connecting context.Context, o Options, p *preset.Preset, 
 		Name: u.Name, Address: u.Address, TLS: u.TLS, Roots: roots, ServerName: cmp.Or(u.ServerName, host),
 		MinTLS: tlsVersions[cmp.Or(u.MinTLS, "1.2")], Certificate: u.Certificate, Source: source,
 		Username: user, Password: u.Password, PasswordOf: u.passwordOf(), Tokens: tokens, Mechanisms: u.mechanisms(p, tokens != nil),
+		LookAhead: u.LookAhead, Connections: u.Limits.Connections,
 		MessagesPerConnection: u.Limits.MessagesPerConnection, Idle: u.Limits.Idle.Std(),
 		Hostname: o.Hostname, Connecting: connecting, Judge: u.judge(p, tokens != nil), Metrics: o.Metrics,
 	}
+}
+
+// slots is how many messages may be on their way at once: with LookAhead one
+// waits behind each that is being sent.
+func (u Upstream) slots() int {
+	if u.LookAhead {
+		return 2 * u.Limits.Connections
+	}
+	return u.Limits.Connections
 }
 
 // Limits of one upstream.

@@ -20,3 +20,8 @@ func (s *Set) Dial(name string, dial func(context.Context) (net.Conn, error)) {
 func (s *Set) Hurry(name string, block time.Duration) {
 	s.upstreams[name].transport.(*smtp.Client).Patience.Block = block
 }
+
+// Patience has the upstream of that name be waited for as change says.
+func (s *Set) Patience(name string, change func(*smtp.Patience)) {
+	change(&s.upstreams[name].transport.(*smtp.Client).Patience)
+}

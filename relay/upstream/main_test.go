@@ -38,7 +38,7 @@ func (l *logBuffer) String() string {
 	return l.b.String()
 }
 
-func options(t *testing.T) (upstream.Options, *logBuffer) {
+func options(t testing.TB) (upstream.Options, *logBuffer) {
 	log := new(logBuffer)
 	return upstream.Options{Hostname: "relay.example.com", DataDir: t.TempDir(),
 		Metrics: metrics.New("test", "test"), Log: slog.New(slog.NewTextHandler(log, nil))}, log
@@ -58,7 +58,7 @@ func route(us ...upstream.Upstream) upstream.Config {
 	return upstream.Config{Upstreams: us, Routes: []upstream.Route{r}}
 }
 
-func newSet(t *testing.T, cfg upstream.Config, o upstream.Options) *upstream.Set {
+func newSet(t testing.TB, cfg upstream.Config, o upstream.Options) *upstream.Set {
 	t.Helper()
 	s, err := upstream.New(cfg, o, nil)
 	if err != nil {

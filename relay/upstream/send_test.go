@@ -155,7 +155,7 @@ func TestFaults(t *testing.T) {
 		{"MAIL refused for now", at("MAIL", "451 4.3.0 later"), "deferred deferred", "later"},
 		{"MAIL answered 503", at("MAIL", "503 5.5.1 out of sequence"), "deferred deferred", "sequence"},
 		{"MAIL answered 421", at("MAIL", "421 4.7.0 too fast"), "greeting", "greeting: MAIL: 421 4.7.0 too fast"},
-		{"MAIL answered 354", at("MAIL", "354 what"), "deferred deferred", "what"},
+		{"MAIL answered 354", at("MAIL", "354 what"), "greeting", "MAIL: 354 what"},
 		{"dropped at MAIL", at("MAIL", drop), "deferred deferred", "closed the connection"},
 		{"MAIL answered in another language", at("MAIL", "ok"), "deferred deferred", "not an SMTP reply"},
 		{"MAIL answered with two codes", at("MAIL", "250-fine\n550 not"), "deferred deferred", "goes on with"},

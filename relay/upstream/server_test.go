@@ -69,6 +69,8 @@ type server struct {
 	commands []string
 	sessions int
 	early    bool // a command came before the one before it was answered
+	dotWaits bool // the next final dot is answered by dotReply once MAIL has come
+	dotReply string
 }
 
 var fullExtensions = []string{"PIPELINING", "SIZE 10485760", "8BITMIME", "SMTPUTF8", "DSN", "ENHANCEDSTATUSCODES", "AUTH PLAIN LOGIN"}
@@ -348,6 +350,16 @@ func (s *session) data() bool {
 	s.mails = append(s.mails, s.mail)
 	s.server.mu.Unlock()
 	s.mail = mail{}
+	s.server.mu.Lock()
+	waits := s.dotWaits
+	s.dotWaits = false
+	s.server.mu.Unlock()
+	if waits {
+		if next, err := s.r.Peek(4); err != nil || string(next) != "MAIL" {
+			return false
+		}
+		return s.say("DOT", "", s.dotReply)
+	}
 	return s.answer("DOT", "", "250 2.0.0 Ok: queued as 4Xyz123")
 }
 

@@ -86,7 +86,7 @@ func newUpstream(connecting context.Context, cfg Upstream, o Options, old *Set) 
 		return nil, fmt.Errorf("upstream %q: %w", cfg.Name, err)
 	}
 	u := &upstream{cfg: cfg, preset: known, made: from, metrics: o.Metrics, log: o.Log}
-	u.gate.capacity, u.gate.show = cfg.Limits.Connections, u.showState
+	u.gate.capacity, u.gate.show = cfg.slots(), u.showState
 	switch known.Transport {
 	case preset.Capture:
 		u.transport = newCapture(o.DataDir)

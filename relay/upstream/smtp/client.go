@@ -50,6 +50,11 @@ type Config struct {
 	Tokens     transport.Tokens
 	// Mechanisms are those of AUTH in order of preference; empty: the usual.
 	Mechanisms []string
+	// LookAhead has a message say its envelope while the final dot of the one before
+	// it is not answered yet. Then no more than Connections are open at once, and
+	// twice as many Sends find something to do.
+	LookAhead   bool
+	Connections int
 	// MessagesPerConnection before a connection is closed, and Idle, how long an
 	// unused one is kept.
 	MessagesPerConnection int
@@ -80,13 +85,13 @@ type Client struct {
 
 	cfg   Config
 	tls   *tls.Config
-	pool  pool
+	pool  *pool
 	heard transport.Heard
 }
 
 // New connects to nothing yet.
 func New(cfg Config) *Client {
-	c := &Client{cfg: cfg, tls: clientTLS(cfg), Patience: standard, pool: pool{keep: cfg.Idle}}
+	c := &Client{cfg: cfg, tls: clientTLS(cfg), Patience: standard, pool: newPool(cfg.Idle, cfg.most())}
 	c.Dial = func(ctx context.Context) (net.Conn, error) {
 		d := net.Dialer{Timeout: c.Patience.Dial}
 		if cfg.Source.IsValid() {
@@ -95,6 +100,14 @@ func New(cfg Config) *Client {
 		return d.DialContext(ctx, "tcp", cfg.Address)
 	}
 	return c
+}
+
+// most is how many sessions may be open at once; 0: as the gate says.
+func (c Config) most() int {
+	if c.LookAhead {
+		return c.Connections
+	}
+	return 0
 }
 
 // took adds the time since began to the numbers of a phase.
@@ -109,29 +122,36 @@ var errStale = errors.New("the connection was closed while idle")
 
 // Send prefers a kept connection. When that turns out stale it tries a new one.
 func (h *Client) Send(ctx context.Context, l transport.Letter) ([]transport.Result, error) {
-	if c := h.pool.get(); c != nil {
-		results, err := h.deliver(ctx, c, l)
-		if !errors.Is(err, errStale) {
-			return results, err
-		}
-	}
-	return h.fresh(ctx, l)
-}
-
-// fresh sends over a new connection. When the server refuses the token it gets
-// another one, once; then only a person can help.
-func (h *Client) fresh(ctx context.Context, l transport.Letter) ([]transport.Result, error) {
-	for again := false; ; again = true {
-		secret, err := h.secret(ctx)
+	for {
+		o, err := h.place(ctx)
 		if err != nil {
 			return nil, err
 		}
-		c, err := h.connect(ctx, secret)
-		var results []transport.Result
-		if err == nil {
-			h.heard.Set(c.ext.offer())
-			results, err = h.deliver(ctx, c, l)
+		if o.c == nil {
+			return h.fresh(ctx, l)
 		}
+		results, err := h.deliver(ctx, o, l)
+		switch {
+		case !errors.Is(err, errStale):
+			return results, err
+		case o.kept:
+			return h.fresh(ctx, l)
+		}
+	}
+}
+
+// place waits for one on a session, as long as sessions may be brought up to MAIL.
+func (h *Client) place(ctx context.Context) (*place, error) {
+	ctx, done := h.connecting(ctx)
+	defer done()
+	return h.pool.get(ctx)
+}
+
+// fresh sends over a new connection, in a place that waits for one. When the
+// server refuses the token it gets another one, once; then only a person helps.
+func (h *Client) fresh(ctx context.Context, l transport.Letter) ([]transport.Result, error) {
+	for again := false; ; again = true {
+		secret, results, err := h.attempt(ctx, l)
 		fault := h.tokenRefused(err)
 		if fault == nil {
 			return results, err
@@ -139,45 +159,77 @@ func (h *Client) fresh(ctx context.Context, l transport.Letter) ([]transport.Res
 		h.cfg.Tokens.Reject(secret)
 		if again {
 			fault.Advice.Action = transport.Configure
+			h.pool.failed(fault)
 			return nil, fault
 		}
 	}
 }
 
-// deliver makes one transaction and keeps c for another, if it may.
-func (h *Client) deliver(ctx context.Context, c *conn, l transport.Letter) ([]transport.Result, error) {
-	stop := context.AfterFunc(ctx, c.abort)
+// attempt sends over a new connection, and tells by which secret it is logged in.
+// When that is a token and refused, the place still waits for a connection.
+func (h *Client) attempt(ctx context.Context, l transport.Letter) (secret string, results []transport.Result, err error) {
+	secret, err = h.secret(ctx)
+	var c *conn
+	if err == nil {
+		c, err = h.connect(ctx, secret)
+	}
+	switch {
+	case err == nil:
+		h.heard.Set(c.ext.offer())
+		results, err = h.deliver(ctx, h.pool.made(c), l)
+	case h.tokenRefused(err) == nil:
+		h.pool.failed(err)
+	}
+	return secret, results, err
+}
+
+// deliver makes one transaction on the session of o and leaves it.
+func (h *Client) deliver(ctx context.Context, o *place, l transport.Letter) ([]transport.Result, error) {
+	c := o.c
 	t := newTransaction(ctx, c, l, h.cfg.Judge, h.took)
-	err := t.run()
-	if !stop() {
+	t.reused = o.waits() || c.used > 1
+	t.dotSent = func() { h.pool.dotSent(o) }
+	defer t.close()
+	err := t.begin()
+	if o.waits() && !t.await(o, err == nil) {
+		return nil, errStale
+	}
+	stop := context.AfterFunc(ctx, c.abort)
+	if err == nil {
+		err = t.run()
+	}
+	if !stop() || errors.Is(err, errStale) {
 		c.broken = true
 	}
-	switch {
-	case c.broken:
-		c.abort()
-	case c.used >= h.mostOf(c):
-		c.quit()
-	default:
-		h.pool.put(c)
+	if err == nil {
+		err = h.verdict(t)
 	}
+	h.pool.end(o, errors.Is(err, errStale) || h.tokenRefused(err) != nil)
+	if err != nil {
+		return nil, err
+	}
+	return t.results, nil
+}
+
+// verdict is why nothing was handed over; nil when there are results.
+func (h *Client) verdict(t *transaction) error {
 	switch {
 	case t.loginLost != nil:
-		return nil, h.unreachable(transport.PhaseAuth, t.loginLost)
+		return h.unreachable(transport.PhaseAuth, t.loginLost)
 	case t.turnedAway != nil:
-		return nil, h.unreachable(transport.PhaseGreeting, fmt.Errorf("MAIL: %w", t.turnedAway))
+		return h.unreachable(transport.PhaseGreeting, fmt.Errorf("MAIL: %w", t.turnedAway))
 	case t.unfit != nil:
-		return nil, &transport.Unfit{Upstream: h.cfg.Name, Reply: t.unfit}
+		return &transport.Unfit{Upstream: h.cfg.Name, Reply: t.unfit}
 	}
-	return t.results, err
+	return nil
 }
 
 // mostOf is how many messages c may carry, by our limit and the server's.
 func (h *Client) mostOf(c *conn) int {
-	most := h.cfg.MessagesPerConnection
 	if n := c.ext.limit("MAILMAX"); n > 0 {
-		most = min(most, n)
+		return min(n, h.cfg.MessagesPerConnection)
 	}
-	return most
+	return h.cfg.MessagesPerConnection
 }
 
 // Offer is what the server offered on the last connection.

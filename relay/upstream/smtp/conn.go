@@ -52,9 +52,9 @@ type conn struct {
 	until    time.Time     // the end of all waiting for replies, unless it is zero
 	ext      extensions
 	closing  func() // once
-	// used counts transactions. dirty: one was begun and not ended, so that
+	// used counts transactions, most is how many there may be. dirty: one was begun and not ended, so that
 	// RSET must come before the next. broken: no further one is possible.
-	used          int
+	used, most    int
 	dirty, broken bool
 }
 
@@ -98,10 +98,42 @@ func (c *conn) line(s string) error {
 	return err
 }
 
-// flush sends what is buffered, each write within wait.
+// flush sends what is buffered, each write within wait, unless the server spoke
+// without being asked: then nobody knows any more which reply answers what.
 func (c *conn) flush(wait time.Duration) error {
+	if c.spoke() {
+		return c.unasked()
+	}
+	return c.push(wait)
+}
+
+// push sends what is buffered, each write within wait.
+func (c *conn) push(wait time.Duration) error {
 	c.writing = wait
 	return c.w.Flush()
+}
+
+// spoke tells whether there is more from the server than it was asked for, as far
+// as it came together with what was read. It never waits.
+func (c *conn) spoke() bool {
+	if c.nc.SetReadDeadline(time.Unix(1, 0)) != nil {
+		return false
+	}
+	_, err := c.r.Peek(1)
+	return err == nil
+}
+
+// unasked is the error for what the server said without being asked. A 421 it may
+// always say (RFC 5321, section 3.8).
+func (c *conn) unasked() error {
+	reply, err := c.reply(c.patience.Quit)
+	switch {
+	case err != nil:
+		return fmt.Errorf("the server spoke without being asked: %w", err)
+	case reply.Code == 421:
+		return &reply
+	}
+	return fmt.Errorf("the server said %q without being asked; its replies cannot be told apart", reply)
 }
 
 // command sends one line and reads the reply.

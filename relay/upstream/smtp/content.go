@@ -64,11 +64,18 @@ func (t *transaction) stream(body io.Reader) error {
 			return errSource{err}
 		}
 	}
+	if t.c.spoke() { // it broke off, or what it says is no answer to the dot
+		return errors.New("the server answered before the mail was sent")
+	}
 	t.ended = true
 	if err := w.end(); err != nil {
 		return err
 	}
-	return t.c.flush(t.c.patience.Block)
+	if err := t.c.push(t.c.patience.Block); err != nil {
+		return err
+	}
+	t.dotSent()
+	return nil
 }
 
 // endEmpty answers a 354 that came although nobody is to get the mail: nothing

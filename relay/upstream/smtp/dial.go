@@ -36,7 +36,7 @@ func (h *Client) connect(ctx context.Context, secret string) (*conn, error) {
 	stop := context.AfterFunc(ctx, c.abort)
 	c.until = time.Now().Add(c.patience.Ready)
 	phase, err := h.greet(ctx, c, secret, began)
-	c.until = time.Time{}
+	c.until, c.most = time.Time{}, h.mostOf(c)
 	if !stop() && err == nil {
 		err = ctx.Err()
 	}

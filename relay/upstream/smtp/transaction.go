@@ -29,7 +29,10 @@ type transaction struct {
 	c    *conn
 	l    transport.Letter
 	m    *message.Message // once it is prepared
+	body io.ReadCloser    // once it is begun, unless there is nobody to send it to
 	took func(phase string, began time.Time)
+	// dotSent is called when the final dot is sent.
+	dotSent func()
 	// judge says what a reply means that does not carry out what was asked for.
 	judge transport.Judge
 
@@ -41,6 +44,11 @@ type transaction struct {
 	// reused: the session served others before, so that it may have died, or
 	// forgotten who we are, in the meantime.
 	reused bool
+	// batches are the steps of the envelope, as they are said together; early: the
+	// first of them were said while the session was another's, with that error.
+	batches  [][]step
+	early    bool
+	earlyErr error
 	// loginLost is the answer of a fresh session to MAIL when it asks for AUTH.
 	loginLost *message.Reply
 	// turnedAway is the 421 of a fresh session to MAIL: too many connections,
@@ -64,12 +72,9 @@ func (t *transaction) prepare() error {
 	return nil
 }
 
-// run takes the transaction to its end. Afterwards every recipient is settled,
-// or the error is errStale or unprepared, or one of loginLost, turnedAway and
-// unfit is set.
-func (t *transaction) run() error {
-	t.reused = t.c.used > 0
-	t.c.used++
+// begin makes everything ready that can be before the session is ours. The error
+// is errStale or unprepared.
+func (t *transaction) begin() error {
 	if err := t.prepare(); err != nil {
 		return err
 	}
@@ -77,7 +82,6 @@ func (t *transaction) run() error {
 	reply := offer.Refuse(load)
 	switch {
 	case reply != nil && t.reused: // perhaps a new session is offered more
-		t.c.broken = true
 		return errStale
 	case reply != nil && t.l.Elsewhere(load):
 		t.unfit = reply
@@ -94,11 +98,26 @@ func (t *transaction) run() error {
 		t.settleRest(unreadable(err))
 		return nil
 	}
-	defer body.Close()
+	t.body = body
+	return nil
+}
 
+// close gives back what begin opened.
+func (t *transaction) close() {
+	if t.body != nil {
+		t.body.Close()
+	}
+}
+
+// run takes the transaction to its end. Afterwards every recipient is settled,
+// or the error is errStale, or one of loginLost, turnedAway and unfit is set.
+func (t *transaction) run() error {
+	if t.body == nil {
+		return nil
+	}
 	began := time.Now()
 	t.c.until = began.Add(t.c.patience.Envelope)
-	err = t.envelope()
+	err := t.envelope()
 	t.c.until = time.Time{}
 	if err != nil {
 		t.c.broken = true
@@ -111,7 +130,7 @@ func (t *transaction) run() error {
 		t.endEmpty()
 	default:
 		defer t.took(phaseData, time.Now())
-		t.content(body)
+		t.content(t.body)
 	}
 	return nil
 }
@@ -161,13 +180,13 @@ type step struct {
 }
 
 // steps are the commands, those to recipients who have a result left out.
-func (t *transaction) steps() []step {
+func (t *transaction) steps(reset bool) []step {
 	var steps []step
 	add := func(line string, wait time.Duration, hear func(message.Reply) error) {
 		steps = append(steps, step{line, wait, hear})
 	}
 	p := t.c.patience
-	if t.c.dirty {
+	if reset {
 		add("RSET", p.Command, t.hearReset)
 	}
 	add(mailCommand(t.m, t.c.ext), p.Command, t.hearMail)
@@ -180,24 +199,47 @@ func (t *transaction) steps() []step {
 	return steps
 }
 
-// envelope says the steps, many at once when the server pipelines, and stops
-// when there is nobody left to send to. An error means that the session is over.
-func (t *transaction) envelope() error {
+// group divides the steps into what is said at once: many when the server
+// pipelines.
+func (t *transaction) group(reset bool) [][]step {
 	size := 1
 	if t.c.ext.has("PIPELINING") {
 		size = maxBatch
 	}
-	for batch := range slices.Chunk(t.steps(), size) {
+	return slices.Collect(slices.Chunk(t.steps(reset), size))
+}
+
+// say sends steps without waiting for a reply. What could be said before an error
+// is sent.
+func (t *transaction) say(batch []step) error {
+	for _, s := range batch {
+		if err := t.c.line(s.line); err != nil {
+			return err
+		}
+	}
+	return t.c.push(t.c.patience.Command)
+}
+
+// envelope says the steps and stops when there is nobody left to send to. An
+// error means that the session is over.
+func (t *transaction) envelope() error {
+	if t.earlyErr != nil {
+		return t.earlyErr
+	}
+	if !t.early {
+		t.batches = t.group(t.c.dirty)
+	}
+	for i, batch := range t.batches {
 		if t.open() == 0 {
 			return nil
 		}
-		for _, s := range batch {
-			if err := t.c.line(s.line); err != nil {
+		if i > 0 || !t.early {
+			if t.c.spoke() {
+				return t.c.unasked()
+			}
+			if err := t.say(batch); err != nil {
 				return err
 			}
-		}
-		if err := t.c.flush(t.c.patience.Command); err != nil {
-			return err
 		}
 		for _, s := range batch {
 			if err := t.hear(s); err != nil {
@@ -215,8 +257,11 @@ func (t *transaction) hear(s step) error {
 	if err != nil {
 		return err
 	}
-	if reply.Code == 421 {
+	switch {
+	case reply.Code == 421:
 		return &reply
+	case reply.Code/100 == 3 && s.line != "DATA":
+		return fmt.Errorf("the server's replies are out of step: %w", &reply)
 	}
 	return s.hear(reply)
 }
