@@ -14,6 +14,7 @@ import (
 
 	"postern/relay/message"
 	"postern/relay/setting"
+	"postern/relay/sliding"
 )
 
 // Bans remembers who failed to log in, and tells whom that shuts out. It
@@ -74,7 +75,7 @@ type suspect struct {
 type guess struct {
 	name     uint64
 	label    string
-	failures window
+	failures sliding.Window
 	last     time.Duration
 	until    time.Duration // when its ban ends
 }
@@ -146,8 +147,8 @@ func (b *Bans) Failed(a netip.Addr, l Login, now time.Time) (v Verdict) {
 	b.forget(at)
 	s := b.suspect(message.OneClient(a), at)
 	g := b.guess(s, l, at)
-	g.failures.add(1, at, b.rules.Within.Std())
-	v.Failures = g.failures.count(at, b.rules.Within.Std())
+	g.failures.Add(1, at, b.rules.Within.Std())
+	v.Failures = g.failures.Count(at, b.rules.Within.Std())
 	v.Delay = delay(v.Failures)
 	if b.rules.After > 0 {
 		v.Login, v.Address = b.judge(s, g, v.Failures, at)
@@ -164,7 +165,7 @@ func (b *Bans) Failed(a netip.Addr, l Login, now time.Time) (v Verdict) {
 func (b *Bans) judge(s *suspect, g *guess, failures int, now time.Duration) (login, address time.Time) {
 	end := now + b.rules.For.Std()
 	if failures >= b.rules.After && (g.name != nobody || !b.isSpared(s) && failures >= 2*b.rules.After) {
-		g.until, g.failures = end, window{}
+		g.until, g.failures = end, sliding.Window{}
 		login = b.epoch.Add(end)
 	}
 	if !b.isSpared(s) && b.isGuessing(s, now) {

@@ -41,7 +41,7 @@ func (b *Bans) guess(s *suspect, l Login, now time.Duration) *guess {
 
 // guiltier compares names by their bans, their failures, and how recent they are.
 func guiltier(x, y *guess) int {
-	return cmp.Or(cmp.Compare(x.until, y.until), cmp.Compare(x.failures.sum(), y.failures.sum()), cmp.Compare(x.last, y.last))
+	return cmp.Or(cmp.Compare(x.until, y.until), cmp.Compare(x.failures.Sum(), y.failures.Sum()), cmp.Compare(x.last, y.last))
 }
 
 // drop forgets names of a client.

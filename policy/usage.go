@@ -4,6 +4,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"postern/relay/sliding"
 )
 
 // Usage is how much everybody has sent lately, in sliding windows. It outlives
@@ -35,7 +37,7 @@ type used struct {
 	windows  []windows // parallel to Usage.periods
 }
 
-type windows struct{ messages, recipients window }
+type windows struct{ messages, recipients sliding.Window }
 
 // minSweep is how many senders are kept without looking for idle ones.
 const minSweep = 1024
@@ -59,7 +61,7 @@ func (u *Usage) room(s sender, limits []limit, ask amount, now time.Duration) (t
 		if l.recipients {
 			w, n, reserved = &user.windows[i].recipients, ask.recipients, user.reserved.recipients
 		}
-		free := w.room(n+reserved, now, l.rate)
+		free := w.Room(n+reserved, now, l.rate)
 		if n+reserved > l.rate.Count {
 			free = max(free, now+time.Second) // what is reserved is soon counted, or given back
 		}
@@ -101,7 +103,7 @@ func (u *Usage) sweep(now time.Duration) {
 // counts tells whether any window holds anything.
 func (user *used) counts(periods []time.Duration, now time.Duration) bool {
 	for i := range user.windows {
-		if user.windows[i].messages.count(now, periods[i]) > 0 {
+		if user.windows[i].messages.Count(now, periods[i]) > 0 {
 			return true // no message is without recipients, so these need not be asked
 		}
 	}
@@ -112,8 +114,8 @@ func (user *used) counts(periods []time.Duration, now time.Duration) bool {
 func (u *Usage) add(s sender, a amount, at time.Duration) {
 	user := u.of(s, at)
 	for i, period := range u.periods {
-		user.windows[i].messages.add(a.messages, at, period)
-		user.windows[i].recipients.add(a.recipients, at, period)
+		user.windows[i].messages.Add(a.messages, at, period)
+		user.windows[i].recipients.Add(a.recipients, at, period)
 	}
 }
 
@@ -159,8 +161,8 @@ func (u *Usage) recount(periods []time.Duration, history History) error {
 func (user *used) precede(periods []time.Duration, a amount, at, now time.Duration) {
 	for i, period := range periods {
 		if now-at < period {
-			user.windows[i].messages.precede(a.messages, at, period)
-			user.windows[i].recipients.precede(a.recipients, at, period)
+			user.windows[i].messages.Precede(a.messages, at, period)
+			user.windows[i].recipients.Precede(a.recipients, at, period)
 		}
 	}
 }

@@ -19,7 +19,7 @@ var allowedImports = map[string]struct {
 	"postern/relay/queue":              {"metrics relay/message relay/setting", "a room"},
 	"postern/relay/queue/queuetest":    {"metrics relay/message relay/queue relay/setting", "the suite every engine of the store passes"},
 	"postern/relay/queue/volumetest":   {"", "a disk for tests, whose power can be cut"},
-	"postern/relay/upstream":           {"metrics relay/message relay/setting relay/upstream/preset relay/upstream/smtp relay/upstream/transport", "a room, made of those below it"},
+	"postern/relay/upstream":           {"metrics relay/message relay/setting relay/sliding relay/upstream/preset relay/upstream/smtp relay/upstream/transport", "a room, made of those below it"},
 	"postern/relay/upstream/preset":    {"relay/message relay/setting relay/upstream/transport", "what is known of providers"},
 	"postern/relay/upstream/transport": {"relay/message", "what the ways to an upstream have in common"},
 	"postern/relay/upstream/smtp":      {"metrics relay/message relay/setting relay/upstream/transport", "one way to an upstream"},
@@ -33,10 +33,11 @@ var allowedImports = map[string]struct {
 	"postern/auth/slapdtest":           {"", "a real directory for tests"},
 	"postern/auth/bearer":              {"relay/message relay/setting", "a room"},
 	"postern/auth/oauth":               {"metrics relay/setting", "a room"},
-	"postern/policy":                   {"relay/message relay/setting", "a room"},
+	"postern/policy":                   {"relay/message relay/setting relay/sliding", "a room"},
 	"postern/rewrite":                  {"relay/message relay/setting", "a room"},
 	"postern/relay/message":            {"", "a leaf"},
 	"postern/relay/setting":            {"", "a leaf"},
+	"postern/relay/sliding":            {"relay/setting", "a leaf"},
 	"postern/metrics":                  {"", "a leaf"},
 
 	// The simulated providers use nothing of what is tried against them.

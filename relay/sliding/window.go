@@ -1,4 +1,7 @@
-package policy
+// Package sliding counts what happened lately: how much of something, in a
+// period that always ends now. It is a leaf; who counts what, and what follows
+// from it, is left to the rooms.
+package sliding
 
 import (
 	"slices"
@@ -11,13 +14,13 @@ import (
 // of it is remembered together.
 const grain = 60
 
-// A window counts what happened in the last period, in at most grain+2 slots
+// A Window counts what happened in the last period, in at most grain+2 slots
 // however much that was. It errs on the strict side: what is remembered
 // together is forgotten when the last of it is a period old, so no period,
 // wherever it begins, ever holds more than was allowed.
 //
 // Times are told as durations since some fixed moment.
-type window struct {
+type Window struct {
 	slots []slot // oldest first
 }
 
@@ -26,8 +29,8 @@ type slot struct {
 	n           int
 }
 
-// add counts n at a time; those before it were added before it.
-func (w *window) add(n int, at, period time.Duration) {
+// Add counts n at a time; those before it were added before it.
+func (w *Window) Add(n int, at, period time.Duration) {
 	if i := len(w.slots) - 1; i >= 0 && at-w.slots[i].first < period/grain {
 		s := &w.slots[i]
 		s.last, s.n = max(s.last, at), s.n+n
@@ -36,9 +39,9 @@ func (w *window) add(n int, at, period time.Duration) {
 	w.slots = append(w.slots, slot{at, at, n})
 }
 
-// precede counts n at a time not after any that was added: histories are read
+// Precede counts n at a time not after any that was added: histories are read
 // from their end.
-func (w *window) precede(n int, at, period time.Duration) {
+func (w *Window) Precede(n int, at, period time.Duration) {
 	if len(w.slots) > 0 && w.slots[0].last-at < period/grain {
 		s := &w.slots[0]
 		s.first, s.n = min(s.first, at), s.n+n
@@ -47,30 +50,37 @@ func (w *window) precede(n int, at, period time.Duration) {
 	w.slots = slices.Insert(w.slots, 0, slot{at, at, n})
 }
 
-// count is how much happened in the period that ends now. What happened before
+// Count is how much happened in the period that ends now. What happened before
 // it is forgotten.
-func (w *window) count(now, period time.Duration) int {
+func (w *Window) Count(now, period time.Duration) int {
 	gone := 0
 	for gone < len(w.slots) && now-w.slots[gone].last >= period {
 		gone++
 	}
 	w.slots = slices.Delete(w.slots, 0, gone)
-	return w.sum()
+	return w.Sum()
 }
 
-// sum is how much is remembered.
-func (w *window) sum() (n int) {
+// Sum is how much is remembered.
+func (w *Window) Sum() (n int) {
 	for _, s := range w.slots {
 		n += s.n
 	}
 	return n
 }
 
-// room is when n more will fit into the rate, if nothing else happens until
+// Each tells what is remembered, oldest first: so many, the last of them at.
+func (w *Window) Each(tell func(n int, at time.Duration)) {
+	for _, s := range w.slots {
+		tell(s.n, s.last)
+	}
+}
+
+// Room is when n more will fit into the rate, if nothing else happens until
 // then: now, if they fit already. More than the rate allows at once never fit;
 // for those it is when the window is empty.
-func (w *window) room(n int, now time.Duration, rate setting.Rate) time.Duration {
-	used, at := w.count(now, rate.Per), now
+func (w *Window) Room(n int, now time.Duration, rate setting.Rate) time.Duration {
+	used, at := w.Count(now, rate.Per), now
 	for _, s := range w.slots {
 		if used+n <= rate.Count {
 			break

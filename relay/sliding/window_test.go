@@ -1,4 +1,4 @@
-package policy
+package sliding
 
 import (
 	"testing"
@@ -22,22 +22,22 @@ func TestAWindowNeverLetsMoreThroughInAnyPeriod(t *testing.T) {
 			n  int
 		}
 		var (
-			w   window
+			w   Window
 			now time.Duration
 			let []event
 		)
 		for range rapid.IntRange(1, 300).Draw(rt, "events") {
 			now += time.Duration(rapid.Int64Range(0, int64(rate.Per)/rapid.SampledFrom([]int64{1, 10, 200}).Draw(rt, "pace")).Draw(rt, "pause"))
 			n := rapid.IntRange(1, 1+rate.Count/4).Draw(rt, "n")
-			at := w.room(n, now, rate)
+			at := w.Room(n, now, rate)
 			if at > now {
-				later := window{slots: append([]slot(nil), w.slots...)}
-				if got := later.room(n, at, rate); got != at && n <= rate.Count {
+				later := Window{slots: append([]slot(nil), w.slots...)}
+				if got := later.Room(n, at, rate); got != at && n <= rate.Count {
 					rt.Fatalf("told to come back at %v, but then there is room at %v only", at, got)
 				}
 				continue
 			}
-			w.add(n, now, rate.Per)
+			w.Add(n, now, rate.Per)
 			let = append(let, event{now, n})
 			sum := 0
 			for _, e := range let {
@@ -66,9 +66,9 @@ func TestAWindowReadFromItsEndIsAsStrict(t *testing.T) {
 			now += time.Duration(rapid.Int64Range(0, int64(period/20)).Draw(rt, "pause"))
 			at = append(at, now)
 		}
-		var w window
+		var w Window
 		for i := len(at) - 1; i >= 0; i-- {
-			w.precede(1, at[i], period)
+			w.Precede(1, at[i], period)
 		}
 		if len(w.slots) > 2*(grain+2)*int(1+now/period) {
 			rt.Fatalf("%d slots", len(w.slots))
@@ -86,7 +86,7 @@ func TestAWindowReadFromItsEndIsAsStrict(t *testing.T) {
 				most++
 			}
 		}
-		if got := w.count(later, period); got < want || got > most {
+		if got := w.Count(later, period); got < want || got > most {
 			rt.Fatalf("%d, but %d happened, or at most %d", got, want, most)
 		}
 	})
@@ -111,11 +111,11 @@ func TestAWindow(t *testing.T) {
 		{"more than the rate allows at once waits until it is empty", []slot{{first: 0, n: 1}}, 11, time.Second, time.Minute},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			var w window
+			var w Window
 			for _, s := range tt.add {
-				w.add(s.n, s.first, rate.Per)
+				w.Add(s.n, s.first, rate.Per)
 			}
-			if got := w.room(tt.ask, tt.now, rate); got != tt.want {
+			if got := w.Room(tt.ask, tt.now, rate); got != tt.want {
 				t.Errorf("room at %v, want %v", got, tt.want)
 			}
 		})
