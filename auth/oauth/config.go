@@ -119,7 +119,7 @@ func (c Config) scopes() []string {
 	switch {
 	case len(c.Scopes) > 0:
 		return c.Scopes
-	case c.Flow == ClientCredentials:
+	case c.Flow == ClientCredentials, c.Flow == ServiceAccount:
 		return c.Provider.AppScopes
 	}
 	return c.Provider.UserScopes

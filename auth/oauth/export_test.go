@@ -16,8 +16,5 @@ func ReadAnswer(status int, contentType string, body []byte) (access, refresh st
 	return a.access, a.refresh, err
 }
 
-// ReadAddress reads an address that a browser came back with, during a visit.
-func (v *Visit) ReadAddress(address string) (code string, err error) { return v.read(address) }
-
 // State is what the provider has to send back.
 func (v *Visit) State() string { return v.state }

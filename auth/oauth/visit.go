@@ -116,27 +116,13 @@ func (v *Visit) sameState(s string) bool {
 	return subtle.ConstantTimeCompare([]byte(s), []byte(v.state)) == 1
 }
 
-// Redeem makes a refresh token of the address that the browser came back with, as
-// it came or as it was pasted.
-func (v *Visit) Redeem(ctx context.Context, address string) (refreshToken string, err error) {
-	code, err := v.read(address)
-	if err != nil {
-		return "", err
-	}
-	a, fault := v.login.t.ask(ctx, url.Values{"grant_type": {AuthorizationCode}, "code": {code},
-		"redirect_uri": {v.redirect}, "code_verifier": {v.verifier}})
-	if fault != nil {
-		return "", explained(fault)
-	}
-	return v.login.consented(a)
-}
-
 // maxAddress bounds what is pasted, in octets.
 const maxAddress = 16 << 10
 
-// read finds the code in the address (RFC 6749, section 4.1.2). Errors repeat
-// nothing of it but the provider's own words.
-func (v *Visit) read(address string) (code string, err error) {
+// Code finds the code in the address that the browser came back with, as it came
+// or as it was pasted (RFC 6749, section 4.1.2). Errors repeat nothing of it but
+// the provider's own words.
+func (v *Visit) Code(address string) (code string, err error) {
 	address = strings.TrimSpace(address)
 	u, err := url.Parse(address)
 	if err != nil || len(address) > maxAddress {
@@ -156,4 +142,14 @@ func (v *Visit) read(address string) (code string, err error) {
 		return "", errors.New("the code in it has characters that no code has; paste the address again")
 	}
 	return code, nil
+}
+
+// Redeem makes a refresh token of a code.
+func (v *Visit) Redeem(ctx context.Context, code string) (refreshToken string, err error) {
+	a, fault := v.login.t.ask(ctx, url.Values{"grant_type": {AuthorizationCode}, "code": {code},
+		"redirect_uri": {v.redirect}, "code_verifier": {v.verifier}})
+	if fault != nil {
+		return "", explained(fault)
+	}
+	return v.login.consented(a)
 }

@@ -32,6 +32,7 @@ type cli struct {
 	Hash    hashCmd    `cmd:"" help:"Turn a password into a password_hash, or make up both."`
 	Cert    certCmd    `cmd:"" help:"Make certificates, and a private CA for devices to trust."`
 	DKIM    dkimCmd    `cmd:"" name:"dkim" help:"Make keys that sign outgoing mail, and check their records."`
+	Login   loginCmd   `cmd:"" help:"Let an upstream's provider know that you agree (OAuth), and list how its access tokens fare."`
 	Queue   queueCmd   `cmd:"" help:"Look at the messages in the store."`
 	Devices devicesCmd `cmd:"" help:"Look at the devices that submit mail, and at what they say."`
 	Bans    bansCmd    `cmd:"" help:"List and lift bans of those whose logins failed."`

@@ -13,6 +13,7 @@
 //	refusal_test.go    what must be refused, and leaves nothing behind
 //	outage_test.go     the smarthost away, the disk full or not writable
 //	token_test.go      apps with OAuth tokens
+//	login_test.go      the tokens of upstreams, and postern login
 //	load_test.go       thousands of messages, each arrives once; kill -9
 //	reload_test.go     SIGHUP and SIGTERM
 //	secret_test.go     no output ever shows a secret

@@ -37,13 +37,21 @@ type authServer struct {
 	cmd     *exec.Cmd
 	ended   chan struct{} // closed when it has
 	tokens  []string      // all that were issued
+
+	certificate string // of the client "signer", if it is needed
 }
 
 // startAuthServer runs one that signs with a key called kid.
 func startAuthServer(t testing.TB, kid string) *authServer {
 	t.Helper()
+	return startAuthServerFor(t, kid, "")
+}
+
+// startAuthServerFor runs one that knows the certificate of the client "signer".
+func startAuthServerFor(t testing.TB, kid, certificate string) *authServer {
+	t.Helper()
 	needs(t, "node", "oidc-provider")
-	s := &authServer{t: t, dir: workDir(t), address: freeAddress(t), log: new(logbook)}
+	s := &authServer{t: t, dir: workDir(t), address: freeAddress(t), log: new(logbook), certificate: certificate}
 	s.start(kid)
 	t.Cleanup(func() {
 		s.stop()
@@ -70,7 +78,7 @@ func (s *authServer) start(kid string) {
 	file := filepath.Join(s.dir, kid+".json")
 	writeFile(s.t, file, string(jwks))
 	_, port, _ := net.SplitHostPort(s.address)
-	s.cmd = exec.Command("node", "testdata/oidc/server.mjs", port, file)
+	s.cmd = exec.Command("node", "testdata/oidc/server.mjs", port, file, s.certificate)
 	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := s.cmd.Start(); err != nil {
