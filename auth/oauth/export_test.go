@@ -1,6 +1,9 @@
 package oauth
 
-import "net/http"
+import (
+	"errors"
+	"net/http"
+)
 
 // Through lets every request of s go through t.
 func (s *Set) Through(t http.RoundTripper) {
@@ -10,9 +13,12 @@ func (s *Set) Through(t http.RoundTripper) {
 }
 
 // ReadAnswer tells whether a response holds a token that can be used, and the
-// refresh token in it.
+// refresh token in it; errors are as they are shown.
 func ReadAnswer(status int, contentType string, body []byte) (access, refresh string, err error) {
 	a, err := readAnswer(status, contentType, body)
+	if no := new(refusal); errors.As(err, &no) {
+		no.tame(func(s string) string { return s })
+	}
 	return a.access, a.refresh, err
 }
 
