@@ -374,3 +374,27 @@ func TestAReloadKeepsTokensAndEndsPauses(t *testing.T) {
 	r.Watch(ctx) // it counts now
 	r.mustToken("access-1")
 }
+
+func TestWhatEndsSoonIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) { // it begins on 2000-01-01
+		p := newQuietProvider(t, counting("3600"))
+		c := p.app()
+		c.ClientSecretExpires = day(t, "2000-02-10")
+		r := newRoom(t, c)
+		r.Through(p)
+		r.watched()
+		for _, row := range []struct {
+			after time.Duration
+			lines int
+		}{{0, 0}, {10 * 24 * time.Hour, 0}, {2 * 24 * time.Hour, 1}, {24 * time.Hour, 2}} {
+			time.Sleep(row.after)
+			synctest.Wait()
+			if n := strings.Count(r.logged(), "credential ends soon"); n != row.lines {
+				t.Errorf("%d warnings on %s, want %d", n, time.Now().UTC().Format(time.DateOnly), row.lines)
+			}
+		}
+		if s := r.status(); s.SecretExpires.Format(time.RFC3339) != "2000-02-11T00:00:00Z" {
+			t.Errorf("%+v", s)
+		}
+	})
+}
