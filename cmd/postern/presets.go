@@ -123,8 +123,11 @@ func entry(p *preset.Preset, k presetsCmd) (lines []string) {
 	case person && p.Username == preset.UserMailbox:
 		add(true, "oauth: {flow: device, client_id: ID}")
 	default:
-		add(p.Username == preset.UserGiven, "username: USER")
-		add(p.Username != preset.UserNone, "password: \"file:/etc/postern/secret\"")
+		given, optional := p.Username == preset.UserGiven, p.Username == preset.UserOptional
+		add(given, "username: USER")
+		add(optional, "#username: USER")
+		add(optional, "#password: \"file:/etc/postern/secret\"")
+		add(!optional && p.Username != preset.UserNone, "password: \"file:/etc/postern/secret\"")
 	}
 	return lines
 }

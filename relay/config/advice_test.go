@@ -69,13 +69,13 @@ func TestWhatThePresetSaysOfOtherRooms(t *testing.T) {
 		want           string
 	}{
 		{"nobody", `address: "h:25"`, "keeps"},
-		{"SES", "preset: ses, region: eu-west-1", "keeps, without message-id date"},
-		{"SES, and the file knows better", "preset: ses, region: eu-west-1, dkim_exclude: [subject]", "keeps, without subject"},
-		{"SES, and the file says none", "preset: ses, region: eu-west-1, dkim_exclude: []", "keeps"},
-		{"one that rebuilds", "preset: microsoft365, mailbox: a@example.com", "rebuilds"},
-		{"one that takes no mail from <>", "preset: microsoft365, mailbox: a@example.com, otherwise: force", "rebuilds, <> otherwise"},
-		{"the same, and the file knows better", "preset: microsoft365, mailbox: a@example.com, otherwise: force, null_sender: keep", "rebuilds, <> keep"},
-		{"an API", "preset: microsoft365-graph, mailbox: a@example.com", "rebuilds, headers address"},
+		{"SES", "preset: ses, region: eu-west-1, username: u, password: p", "keeps, without message-id date"},
+		{"SES, and the file knows better", "preset: ses, region: eu-west-1, username: u, password: p, dkim_exclude: [subject]", "keeps, without subject"},
+		{"SES, and the file says none", "preset: ses, region: eu-west-1, username: u, password: p, dkim_exclude: []", "keeps"},
+		{"one that rebuilds", "preset: microsoft365, mailbox: a@example.com, password: p", "rebuilds"},
+		{"one that takes no mail from <>", "preset: microsoft365, mailbox: a@example.com, password: p, otherwise: force", "rebuilds, <> otherwise"},
+		{"the same, and the file knows better", "preset: microsoft365, mailbox: a@example.com, password: p, otherwise: force, null_sender: keep", "rebuilds, <> keep"},
+		{"an API", "preset: microsoft365-graph, mailbox: a@example.com, oauth: {flow: client_credentials, tenant: t, client_id: i, client_secret: s}", "rebuilds, headers address"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			text := strings.Replace(sound, "{name: sandbox, preset: capture}", "{name: sandbox, "+row.upstream+"}", 1)
@@ -100,6 +100,29 @@ func TestWhatThePresetSaysOfOtherRooms(t *testing.T) {
 			}
 			if got != row.want {
 				t.Errorf("got %s, want %s", got, row.want)
+			}
+		})
+	}
+}
+
+// TestThePresetKnowsWhereTokensComeFrom: the file still comes first.
+func TestThePresetKnowsWhereTokensComeFrom(t *testing.T) {
+	dir := withFiles(t, "/etc/postern")
+	const app = "mailbox: a@example.com, oauth: {flow: client_credentials, tenant: t, client_id: i, client_secret: s"
+	for _, row := range []struct{ name, upstream, url, scope string }{
+		{"Microsoft 365", "preset: microsoft365, " + app + "}", "https://login.microsoftonline.com/{tenant}/oauth2/v2.0/token", "https://outlook.office365.com/.default"},
+		{"another cloud", "preset: microsoft365, cloud: china, " + app + "}", "https://login.partner.microsoftonline.cn/{tenant}/oauth2/v2.0/token", "https://partner.outlook.cn/.default"},
+		{"Graph", "preset: microsoft365-graph, " + app + "}", "https://login.microsoftonline.com/{tenant}/oauth2/v2.0/token", "https://graph.microsoft.com/.default"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			text := strings.Replace(sound, "{name: sandbox, preset: capture}", "{name: sandbox, "+row.upstream+"}", 1)
+			c, err := Parse("w.yaml", []byte(strings.ReplaceAll(text, "/etc/postern", dir)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			p := c.Credentials()[0].Config.Provider
+			if p.TokenURL != row.url || len(p.AppScopes) != 1 || p.AppScopes[0] != row.scope || p.ClientAuth != "post" {
+				t.Errorf("got %+v", p)
 			}
 		})
 	}

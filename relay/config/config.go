@@ -187,6 +187,7 @@ func parse(name string, data []byte) (*Config, *file) {
 	if root := f.syntax(data); root != nil {
 		v := reflect.ValueOf(c).Elem()
 		f.decode(v, root, "")
+		c.know()
 		f.check(v, "")
 		f.references(c)
 	}

@@ -3,6 +3,7 @@ package config
 import (
 	"cmp"
 
+	"postern/auth/oauth"
 	"postern/relay/dkim"
 	"postern/relay/upstream/preset"
 	"postern/rewrite"
@@ -15,6 +16,18 @@ func (u Upstream) known() *preset.Preset {
 		return &preset.Preset{}
 	}
 	return p
+}
+
+// know gives each upstream's oauth what its preset knows of it, before it is
+// checked.
+func (c *Config) know() {
+	for i, u := range c.Upstreams {
+		o := u.known().OAuth
+		c.Upstreams[i].OAuth.OAuth.Provider = oauth.Provider{
+			TokenURL: o.TokenURL, DeviceURL: o.DeviceURL, AuthorizeURL: o.AuthorizeURL, AuthorizeParams: o.AuthorizeParams,
+			AppScopes: o.AppScopes, UserScopes: o.UserScopes, ClientAuth: o.ClientAuth, Redirect: o.Redirect,
+		}
+	}
 }
 
 // Dressing is how u wants its mail, with what its preset says of that. Mail from

@@ -10,6 +10,7 @@ import (
 	"postern/relay/message"
 	"postern/relay/submission"
 	"postern/relay/upstream"
+	"postern/relay/upstream/preset"
 	"postern/rewrite"
 )
 
@@ -21,6 +22,7 @@ func (f *file) references(c *Config) {
 	f.rewriting(c)
 	f.signing(c)
 	f.tokens(c)
+	f.logins(c)
 	f.openRelays(entrances(c), c.Accounts)
 	if !f.readable("upstreams") || !f.readable("routes") {
 		return // what is missing may be what could not be read
@@ -179,6 +181,20 @@ func (f *file) tokens(c *Config) {
 		u.OAuth.OAuth.CheckSubject(u.Rewrite.Mailbox.String(), func(key, format string, args ...any) {
 			f.finding(join(join(path, "oauth"), key), format, args...)
 		})
+	}
+}
+
+// logins reports upstreams with a mailbox that nothing lets us into.
+func (f *file) logins(c *Config) {
+	for i, u := range c.Upstreams {
+		p, path := u.known(), item("upstreams", i)
+		switch {
+		case p.Username != preset.UserMailbox || !u.OAuth.OAuth.IsZero() || !f.readable(join(path, "oauth")):
+		case p.HeadersAddress():
+			f.finding(join(path, "oauth"), "it is missing; preset %s needs it, as \"postern presets %s\" shows", p.Name, p.Name)
+		case u.Upstream.Password.IsZero() && u.Upstream.Certificate.IsZero():
+			f.finding(join(path, "oauth"), "it is missing, or password; preset %s needs a login, as \"postern presets %s\" shows", p.Name, p.Name)
+		}
 	}
 }
 

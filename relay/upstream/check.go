@@ -122,8 +122,12 @@ func (u Upstream) checkSmarthost(known *preset.Preset, bad func(key, format stri
 	if u.Username != "" && u.Password.IsZero() && u.Certificate.IsZero() {
 		bad("password", "it is missing; username needs one")
 	}
-	if u.Username == "" && !u.Password.IsZero() && known.Username != preset.UserMailbox {
+	switch {
+	case u.Username != "" || known.Username == preset.UserMailbox:
+	case !u.Password.IsZero():
 		bad("username", "it is missing; password needs one")
+	case known.Username == preset.UserGiven:
+		bad("username", "it is missing; preset %s needs a login: \"postern presets %s\" says which", known.Name, known.Name)
 	}
 	if strings.ContainsFunc(u.Username, func(r rune) bool { return r < ' ' || r == 0x7f }) {
 		bad("username", "it holds a control character")

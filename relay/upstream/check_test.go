@@ -50,7 +50,7 @@ func TestCheckUpstream(t *testing.T) {
 		{"a preset with an address instead of a region", upstream.Upstream{Name: "a", Preset: "ses", Address: "vpce.example.com:587", Username: "u", Password: secret}, nil},
 		{"a password made of a key", upstream.Upstream{Name: "a", Preset: "ses", Region: "eu-west-1", Username: "u", Password: secret, PasswordFrom: "iam"}, nil},
 		{"a password made of a key for another region than none", upstream.Upstream{Name: "a", Preset: "ses", Address: "vpce.example.com:587", Username: "u", Password: secret, PasswordFrom: "iam"}, []string{"region: one region"}},
-		{"a password made of nothing", upstream.Upstream{Name: "a", Preset: "ses", Region: "eu-west-1", PasswordFrom: "iam"}, []string{"password: secret access key"}},
+		{"a password made of nothing", upstream.Upstream{Name: "a", Preset: "ses", Region: "eu-west-1", Username: "u", PasswordFrom: "iam"}, []string{"password: missing"}},
 		{"a password made elsewhere", upstream.Upstream{Name: "a", Preset: "gmail", Password: secret, PasswordFrom: "iam"}, []string{"password_from: preset ses"}},
 		{"a capture with rules", upstream.Upstream{Name: "a", Preset: "capture", Replies: []preset.Rule{{Action: "retry"}}}, []string{"replies: capture"}},
 		{"an address without port", upstream.Upstream{Name: "a", Address: "smtp.example.com"}, []string{"address: host:port"}},

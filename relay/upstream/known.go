@@ -61,7 +61,7 @@ func (u Upstream) usualName(p *preset.Preset) string {
 			return ""
 		}
 		return u.Mailbox.String()
-	case preset.UserGiven, preset.UserNone:
+	case preset.UserGiven, preset.UserOptional, preset.UserNone:
 		return ""
 	}
 	return p.Username
@@ -119,8 +119,6 @@ func (u Upstream) checkPasswordFrom(p *preset.Preset, bad func(key, format strin
 	case u.PasswordFrom == "":
 	case u.PasswordFrom != p.PasswordFrom:
 		bad("password_from", "%q is not known here; iam is for preset ses, elsewhere leave it out", u.PasswordFrom)
-	case u.Password.IsZero():
-		bad("password", "it is missing; with password_from: iam it is the secret access key of an IAM user")
 	case u.Region == "":
 		bad("region", "it is missing; the password is of one region: write %s", p.Region)
 	}

@@ -106,7 +106,7 @@ func read(name string) (*Preset, error) {
 			return nil, err
 		}
 	} else {
-		p.Transport, p.Username = SMTP, UserGiven
+		p.Transport, p.Username = SMTP, UserOptional
 	}
 	if p.RepliesOf != "" {
 		var other Preset

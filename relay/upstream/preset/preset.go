@@ -29,9 +29,10 @@ const (
 
 // Words for Username; anything else is the user name itself.
 const (
-	UserMailbox = "mailbox" // the mailbox
-	UserGiven   = "given"   // what the configuration says
-	UserNone    = "none"    // there is no login
+	UserMailbox  = "mailbox"  // the mailbox
+	UserGiven    = "given"    // what the configuration says
+	UserOptional = "optional" // what the configuration says, if anything
+	UserNone     = "none"     // there is no login
 )
 
 // Words for NullSender.
