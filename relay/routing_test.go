@@ -184,9 +184,9 @@ func TestOnlyWhatWasSurelyNotSentGoesOn(t *testing.T) {
 		return nil
 	}
 	var lost atomic.Bool
-	first.fault = func(_ string, c *smtp.Conn) error {
+	first.fault = func(string, *smtp.Conn) error {
 		if lost.CompareAndSwap(false, true) {
-			c.Conn().Close()
+			return errLost
 		}
 		return nil
 	}

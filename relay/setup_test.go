@@ -101,7 +101,9 @@ func (r *receiving) Data(in io.Reader) error {
 		return err
 	}
 	if r.host.fault != nil {
-		if err := r.host.fault(string(b), r.conn); err != nil {
+		if err := r.host.fault(string(b), r.conn); errors.Is(err, errLost) {
+			defer r.conn.Conn().Close()
+		} else if err != nil {
 			return err
 		}
 	}
@@ -111,6 +113,9 @@ func (r *receiving) Data(in io.Reader) error {
 	r.host.got <- string(b)
 	return nil
 }
+
+// errLost is that of a fault after which the message was taken, and nobody is told.
+var errLost = errors.New("the answer is lost")
 
 // transactions are the recipients of each message that was taken.
 func (h *smarthost) transactions() [][]string {
