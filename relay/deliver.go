@@ -15,6 +15,7 @@ import (
 // whatever ends it half-way is known to be uncertain at the next start.
 func (r *Relay) deliver(s *stations, slot *upstream.Slot, c *queue.Claim) {
 	defer slot.Release()
+	c.Detour = slot.Detour()
 	results, err := r.send(s, slot, c)
 	if err != nil && r.elsewhere(s, c, err) {
 		r.giveBack(c, err)

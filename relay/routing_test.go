@@ -363,3 +363,16 @@ func TestTheHistoryTellsWhereMailWentOn(t *testing.T) {
 		t.Errorf("told %q, want %q", told, want)
 	}
 }
+
+func TestTheHistoryTellsWhyTheFirstUpstreamWasPassedOver(t *testing.T) {
+	second := newSmarthost(t, "127.0.0.1:0")
+	r := start(t, through(away, second.address))
+	if err := r.submit(fmt.Sprintf(scan, "told")); err != nil {
+		t.Fatal(err)
+	}
+	r.delivered(1)
+	history := r.history()
+	if e := history[2]; e.What != "attempted" || e.Upstream != "two" || !strings.HasPrefix(e.Text, "one passed over: connect: ") {
+		t.Errorf("history %+v", history)
+	}
+}

@@ -10,6 +10,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"postern/relay/message"
 	"postern/relay/queue"
 )
 
@@ -54,7 +55,22 @@ func waitingFor(d queue.Delivery, now time.Time) string {
 		}
 		parts = append(parts, said)
 	}
+	if _, only, _ := message.SplitLane(d.Lane); only != nil && !d.State.Ended() {
+		parts = append(parts, way(d.Lane))
+	}
 	return strings.Join(parts, "; ")
+}
+
+// way is a lane in words: the route, and which of its upstreams may serve now.
+func way(lane string) string {
+	if upstream, pinned := message.PinnedTo(lane); pinned {
+		return "by " + upstream + " alone"
+	}
+	route, only, _ := message.SplitLane(lane)
+	if only == nil {
+		return "route " + route
+	}
+	return "route " + route + " by " + strings.Join(only, " or ")
 }
 
 func printEntry(w io.Writer, e *queue.Entry) {
@@ -64,6 +80,9 @@ func printEntry(w io.Writer, e *queue.Entry) {
 		fmt.Fprintf(w, "to        %s: %s", path(d.Recipient.Address.String()), d.State)
 		if d.Upstream != "" {
 			fmt.Fprintf(w, " (%s)", d.Upstream)
+		}
+		if !d.State.Ended() {
+			fmt.Fprintf(w, ", %s", way(d.Lane))
 		}
 		fmt.Fprintln(w)
 	}
@@ -98,6 +117,9 @@ func printEvent(w io.Writer, e queue.Event) {
 		fmt.Fprintf(w, "      %s: %s", path(r.Recipient), r.State)
 		if said := clean(r.Reply.String()); said != "" {
 			fmt.Fprintf(w, ": %s", said)
+		}
+		if r.State == queue.Queued && r.By != nil {
+			fmt.Fprintf(w, "; goes to %s", strings.Join(r.By, " or "))
 		}
 		fmt.Fprintln(w)
 	}

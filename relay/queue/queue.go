@@ -204,6 +204,9 @@ type Claim struct {
 	Message *message.Message
 	// Lane is where it waited, Upstream whom it was claimed for.
 	Lane, Upstream string
+	// Detour tells why it was not claimed for one that is preferred, for the
+	// history; "" if it is the first.
+	Detour string
 	// Made is what an earlier attempt made of the message, if its signatures
 	// were kept. Who claimed it replaces that by what this attempt made of it,
 	// which Settle records.

@@ -22,7 +22,7 @@ func (s *SQLite) Settle(ctx context.Context, c *Claim, outcomes []Outcome, tell 
 	for i, o := range outcomes {
 		after[i] = schedule.settle(c.deliveries[i], o, c.Message.Received, now, rand.Float64())
 	}
-	e := ending{claim: c, after: after, now: now, what: attempted, event: Event{Upstream: c.Upstream, Changes: c.Made.Changes}, tell: tell}
+	e := ending{claim: c, after: after, now: now, what: attempted, event: Event{Upstream: c.Upstream, Text: c.Detour, Changes: c.Made.Changes}, tell: tell}
 	if err := s.end(ctx, &e); err != nil {
 		return nil, err
 	}

@@ -97,6 +97,7 @@ const longBusy = time.Minute
 // busy for longer than longBusy: its quota is used up. One whose pause is over
 // gives one slot, as a probe.
 func (l lane) take(now time.Time, max int, wake chan struct{}) (slots []*Slot, again time.Time) {
+	var passed []*upstream
 	for _, group := range l {
 		busy := false
 		for _, u := range group.share.turns(group.members) {
@@ -104,7 +105,7 @@ func (l lane) take(now time.Time, max int, wake chan struct{}) (slots []*Slot, a
 			if g.slots > 0 {
 				group.share.charge(u, g.slots)
 				for range g.slots {
-					slots = append(slots, &Slot{upstream: u, lane: l, share: group.share, probe: g.probe})
+					slots = append(slots, &Slot{upstream: u, lane: l, share: group.share, probe: g.probe, passed: passed})
 				}
 				return slots, time.Time{}
 			}
@@ -116,6 +117,7 @@ func (l lane) take(now time.Time, max int, wake chan struct{}) (slots []*Slot, a
 		if busy {
 			return nil, again
 		}
+		passed = append(passed, group.members...)
 	}
 	return nil, again
 }

@@ -86,6 +86,7 @@ func TestNewRefuses(t *testing.T) {
 // pair is a Set of the upstreams "one" and "two" over pipes, and what takes
 // them down.
 type pair struct {
+	t    *testing.T
 	set  *upstream.Set
 	cfg  upstream.Config
 	o    upstream.Options
@@ -95,13 +96,19 @@ type pair struct {
 }
 
 func newPair(t *testing.T, limits upstream.Limits) pair {
-	p := pair{s: newServer(t), dead: map[string]*atomic.Bool{}}
+	p := pair{t: t, s: newServer(t), dead: map[string]*atomic.Bool{}}
 	p.o, p.log = options(t)
 	var us []upstream.Upstream
 	for _, name := range []string{"one", "two"} {
 		us = append(us, upstream.Upstream{Name: name, Address: name + ":25", TLS: "none", Limits: limits})
 	}
 	p.cfg = route(us...)
+	p.reopen(t)
+	return p
+}
+
+// reopen makes the Set anew, after its configuration was changed.
+func (p *pair) reopen(t *testing.T) {
 	p.set = newSet(t, p.cfg, p.o)
 	for _, name := range []string{"one", "two"} {
 		dead := new(atomic.Bool)
@@ -115,7 +122,6 @@ func newPair(t *testing.T, limits upstream.Limits) pair {
 			return ours, nil
 		})
 	}
-	return p
 }
 
 // try takes a slot without waiting, sends, and tells by whom and whether it

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -18,6 +19,7 @@ type Slot struct {
 	upstream *upstream
 	lane     lane // what it was chosen from
 	share    *share
+	passed   []*upstream // those preferred to it
 	probe    bool
 	used     bool
 	release  sync.Once
@@ -29,6 +31,18 @@ func (l *Slot) Upstream() string {
 		return ""
 	}
 	return l.upstream.cfg.Name
+}
+
+// Detour tells why the upstreams preferred to this one were passed over; "" when
+// there is none, or they are up again.
+func (l *Slot) Detour() string {
+	var why []string
+	for _, u := range l.passed {
+		if fault := u.gate.fault(false); fault != nil {
+			why = append(why, u.cfg.Name+" passed over: "+fault.Error())
+		}
+	}
+	return strings.Join(why, "; ")
 }
 
 // Release gives the slot back. Further calls do nothing.
