@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"net/url"
 	"os"
 	"slices"
 	"strconv"
@@ -87,6 +88,8 @@ func (u Upstream) Check(bad func(key, format string, args ...any)) {
 		u.checkCapture(bad)
 	case known.Transport == preset.SMTP:
 		whole.checkSmarthost(known, bad)
+	default:
+		u.checkAPI(known, bad)
 	}
 	if u.Limits.Connections < 0 {
 		bad("limits.connections", "%d is below zero; leave it out for %d", u.Limits.Connections, defaultConnections)
@@ -111,6 +114,35 @@ func (u Upstream) checkCapture(bad func(key, format string, args ...any)) {
 		if k.set {
 			bad(k.key, "preset capture sends nothing; leave %s out, or leave out preset to send through a smarthost", k.key)
 		}
+	}
+}
+
+// checkAPI reports what an API has no use for, and a URL that would send its
+// token in clear.
+func (u Upstream) checkAPI(known *preset.Preset, bad func(key, format string, args ...any)) {
+	for _, k := range []struct {
+		key string
+		set bool
+	}{
+		{"tls", u.TLS != ""}, {"server_name", u.ServerName != ""}, {"min_tls", u.MinTLS != ""}, {"certificate", !u.Certificate.IsZero()},
+		{"username", u.Username != ""}, {"password", !u.Password.IsZero()}, {"mechanisms", u.Mechanisms != nil}, {"source_address", u.SourceAddress != ""}, {"lookahead", u.LookAhead},
+	} {
+		if k.set {
+			bad(k.key, "preset %s is an HTTP API, always by TLS and with oauth; leave %s out", known.Name, k.key)
+		}
+	}
+	if _, err := readRoots(u.CA); err != nil {
+		bad("ca", "%v", err)
+	}
+	if u.Address == "" {
+		return
+	}
+	base, err := url.Parse(u.Address)
+	switch {
+	case err != nil || base.Host == "" || strings.Trim(base.Path, "/") != "" || base.RawQuery != "" || base.User != nil || base.Fragment != "":
+		bad("address", "%q is not the URL of an API, such as %s", u.Address, known.API)
+	case base.Scheme != "https" && !(base.Scheme == "http" && isLoopback(base.Hostname())):
+		bad("address", "%q would send the access token in clear; write https://", u.Address)
 	}
 }
 

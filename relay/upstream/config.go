@@ -5,12 +5,14 @@ import (
 	"context"
 	"crypto/tls"
 	"net/netip"
+	"strings"
 
 	"postern/relay/message"
 	"postern/relay/setting"
 	"postern/relay/upstream/preset"
 	"postern/relay/upstream/smtp"
 	"postern/relay/upstream/transport"
+	"postern/relay/upstream/webapi"
 )
 
 // Config is the upstreams and routes sections of the configuration.
@@ -31,7 +33,7 @@ type Upstream struct {
 	// "us-gov-high"; "": the worldwide one. Region is for providers that have them.
 	Cloud  string `yaml:"cloud"`
 	Region string `yaml:"region"`
-	// Address is host:port of the smarthost.
+	// Address is host:port of the smarthost, or the URL of an HTTP API.
 	Address string `yaml:"address"`
 	// TLS is "starttls" (default), "implicit", or "none" for a host on the
 	// loopback interface or one that is given no password.
@@ -99,6 +101,15 @@ func (u Upstream) slots() int {
 		return 2 * u.Limits.Connections
 	}
 	return u.Limits.Connections
+}
+
+// webapi is the part of u, where all is filled in, that every HTTP API shares.
+func (u Upstream) webapi(connecting context.Context, o Options, p *preset.Preset, roots []byte) webapi.Config {
+	return webapi.Config{
+		Name: u.Name, Base: strings.TrimSuffix(cmp.Or(u.Address, p.API), "/"), Roots: roots,
+		Connections: u.Limits.Connections, Idle: u.Limits.Idle.Std(),
+		Tokens: o.Tokens[u.Name], Connecting: connecting, Judge: p.Judge(u.Replies), Metrics: o.Metrics,
+	}
 }
 
 // Limits of one upstream.

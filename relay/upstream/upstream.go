@@ -28,9 +28,12 @@ import (
 
 	"postern/metrics"
 	"postern/relay/message"
+	"postern/relay/upstream/gmail"
+	"postern/relay/upstream/graph"
 	"postern/relay/upstream/preset"
 	"postern/relay/upstream/smtp"
 	"postern/relay/upstream/transport"
+	"postern/relay/upstream/webapi"
 )
 
 // Defaults of Limits.
@@ -95,10 +98,23 @@ func newUpstream(connecting context.Context, cfg Upstream, o Options, old *Set) 
 			return nil, fmt.Errorf("upstream %q: address: %w", cfg.Name, err)
 		}
 		u.transport = smtp.New(cfg.smtp(connecting, o, known, roots))
+	case preset.Graph, preset.Gmail:
+		if o.Tokens[cfg.Name] == nil {
+			return nil, fmt.Errorf("upstream %q: oauth: it is missing, and the API takes nothing without an access token", cfg.Name)
+		}
+		u.transport = cfg.api(known, cfg.webapi(connecting, o, known, roots))
 	default:
 		return nil, fmt.Errorf("upstream %q: there is no way to send by %s", cfg.Name, known.Transport)
 	}
 	return u, nil
+}
+
+// api is the way through an HTTP API.
+func (u Upstream) api(known *preset.Preset, cfg webapi.Config) transport.Transport {
+	if known.Transport == preset.Gmail {
+		return gmail.New(cfg)
+	}
+	return graph.New(graph.Config{Config: cfg, Mailbox: u.Mailbox.String()})
 }
 
 // States, as the metrics name them.

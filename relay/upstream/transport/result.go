@@ -71,7 +71,11 @@ type Judge func(at Stage, reply message.Reply) Result
 //   - 452 and 552 to RCPT are "too many recipients" (RFC 5321, section 4.5.3.1.10)
 //     unless the enhanced code says something else, such as a full mailbox: the
 //     recipient belongs into the next transaction.
+//   - At a request the code is a status of HTTP.
 func Usual(at Stage, reply message.Reply) Result {
+	if at == AtRequest {
+		return usualOfHTTP(reply)
+	}
 	result := message.Result{Outcome: message.Deferred, Reply: reply}
 	agrees := reply.Enhanced == "" || strings.HasPrefix(reply.Enhanced, "5.")
 	tooMany := at == AtRcpt && (reply.Code == 452 || reply.Code == 552) && slices.Contains([]string{"", "4.5.3", "5.5.3"}, reply.Enhanced)
