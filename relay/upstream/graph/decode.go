@@ -1,6 +1,7 @@
 package graph
 
 import (
+	"bufio"
 	"encoding/base64"
 	"fmt"
 	"io"
@@ -65,7 +66,7 @@ func decoder(encoding string, r io.Reader) (io.Reader, error) {
 	case "7bit", "8bit", "binary":
 		return r, nil
 	case "base64":
-		return base64.NewDecoder(base64.StdEncoding, transform.NewReader(r, blanks{})), nil
+		return base64.NewDecoder(base64.StdEncoding, bufio.NewReaderSize(blanks{r}, lineBlock)), nil
 	case "quoted-printable":
 		return quotedprintable.NewReader(r), nil
 	}
@@ -73,20 +74,18 @@ func decoder(encoding string, r io.Reader) (io.Reader, error) {
 }
 
 // blanks takes out the white space within base64.
-type blanks struct{ transform.NopResetter }
+type blanks struct{ r io.Reader }
 
-func (blanks) Transform(dst, src []byte, _ bool) (made, read int, err error) {
-	for _, c := range src {
-		if c != ' ' && c != '\t' {
-			if made == len(dst) {
-				return made, read, transform.ErrShortDst
-			}
-			dst[made] = c
-			made++
+func (b blanks) Read(p []byte) (int, error) {
+	n, err := b.r.Read(p)
+	kept := 0
+	for _, c := range p[:n] {
+		if c > ' ' {
+			p[kept] = c
+			kept++
 		}
-		read++
 	}
-	return made, read, nil
+	return kept, err
 }
 
 // text is the content of a part in UTF-8.

@@ -122,8 +122,10 @@ func (s *splitter) header() (message.Header, error) {
 		if err != nil {
 			return nil, err
 		}
-		if _, found, err := s.delimiter(l); err != nil || found {
-			return nil, errors.Join(err, none)
+		if _, found, err := s.delimiter(l); err != nil {
+			return nil, err
+		} else if found {
+			return nil, none
 		}
 		if block = append(block, l.text...); len(block) > maxPartHeader {
 			return nil, none

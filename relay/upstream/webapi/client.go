@@ -140,6 +140,9 @@ func (d *Delivery) Farewell() (*Delivery, context.CancelFunc) {
 // is an *[transport.Unreachable], [transport.ErrStopping] or that of ctx, when
 // nothing was asked for; or a *[Broken].
 func (d *Delivery) Do(r Request) (Answer, error) {
+	if !d.begun.Load() && d.c.cfg.Connecting.Err() != nil {
+		return Answer{}, transport.ErrStopping
+	}
 	for again := false; ; again = true {
 		token, err := d.token(r)
 		if err != nil {
