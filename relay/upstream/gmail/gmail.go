@@ -15,9 +15,6 @@ import (
 	"postern/relay/upstream/webapi"
 )
 
-// Base is the API of everybody.
-const Base = "https://gmail.googleapis.com"
-
 // The most the API takes: octets of a message, and recipients of one.
 const (
 	maxSize       = 36_700_160

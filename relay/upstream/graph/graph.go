@@ -25,9 +25,6 @@ import (
 	"postern/relay/upstream/webapi"
 )
 
-// Base is the API of the worldwide cloud.
-const Base = "https://graph.microsoft.com"
-
 // Limits of Graph and of Exchange Online, sizes in octets.
 const (
 	maxRequest    = 4 << 20
@@ -35,9 +32,6 @@ const (
 	maxSize       = 150 << 20
 	maxRecipients = 500
 )
-
-// Connections is how many requests at once Graph takes for one mailbox.
-const Connections = 4
 
 // Config is one mailbox.
 type Config struct {

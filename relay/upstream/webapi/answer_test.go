@@ -85,7 +85,7 @@ func TestUsual(t *testing.T) {
 		{501, "x", message.Deferred, ""},
 		{503, "x", message.Deferred, transport.Slow},
 	} {
-		got := webapi.Usual(transport.AtRequest, message.Reply{Code: c.status, Text: c.text})
+		got := transport.Usual(transport.AtRequest, message.Reply{Code: c.status, Text: c.text})
 		if got.Outcome != c.want || got.Advice.Action != c.advice {
 			t.Errorf("%d %s: %v %q", c.status, c.text, got.Outcome, got.Advice.Action)
 		}
@@ -106,6 +106,6 @@ func FuzzAnswer(f *testing.F) {
 		if a.After < 0 || a.After > 24*time.Hour {
 			t.Fatal(fmt.Sprint(a.After))
 		}
-		webapi.Usual(transport.AtRequest, reply)
+		transport.Usual(transport.AtRequest, reply)
 	})
 }
