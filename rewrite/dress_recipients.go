@@ -55,7 +55,7 @@ func (f *fitting) only(named roster, name, aside string) {
 	var others []message.Field
 	for i := 0; i < len(f.header); i++ {
 		field := f.header[i]
-		if !field.Is(name) || named.nobodyElse(field) {
+		if !field.Is(name) || closed(field) && named.nobodyElse(field) {
 			continue
 		}
 		others = append(others, message.NewField(aside, unparsed(field)))
@@ -69,6 +69,12 @@ func (f *fitting) only(named roster, name, aside string) {
 	for _, o := range others {
 		f.add(byEnvelope, o)
 	}
+}
+
+// closed tells whether the colon of a field stands right behind its name. Some
+// readers do not know a field otherwise (RFC 5322, section 4.5).
+func closed(f message.Field) bool {
+	return len(f.Raw()) > len(f.Name()) && f.Raw()[len(f.Name())] == ':'
 }
 
 var emptyGroup = regexp.MustCompile(`^[A-Za-z0-9 -]+:\s*;$`)
