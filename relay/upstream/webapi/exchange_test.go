@@ -236,14 +236,20 @@ func TestAServerThatDoesNotEndIsLeft(t *testing.T) {
 }
 
 func TestAnAnswerToNothingIsNone(t *testing.T) {
-	base := script(t, func(nc net.Conn, r *bufio.Reader) {
-		say(nc, "HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n")
-		io.Copy(io.Discard, io.LimitReader(r, 100))
-		<-time.After(10 * time.Millisecond)
-	})
-	r, err := newBench(t, base).send(strings.Repeat("x", 16<<20))
-	if err != nil || r.Outcome == message.Delivered {
-		t.Errorf("%v, %v", r, err)
+	for _, early := range []bool{true, false} {
+		done := make(chan struct{})
+		base := script(t, func(nc net.Conn, r *bufio.Reader) {
+			for line := ""; !early && line != "\r\n"; {
+				line, _ = r.ReadString('\n')
+			}
+			say(nc, "HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n")
+			<-done // and reads nothing of the message
+		})
+		r, err := newBench(t, base).send(strings.Repeat("x", 16<<20))
+		close(done)
+		if err != nil || r.Outcome != message.Deferred {
+			t.Errorf("%v, %v", r, err)
+		}
 	}
 }
 
