@@ -39,8 +39,8 @@ func TestBadEndpoints(t *testing.T) {
 		{"time that is no number", says(200, `{"access_token":"a","expires_in":"soon"}`), "no number"},
 		{"time that is not a number", says(200, `{"access_token":"a","expires_in":"NaN"}`), "has ended already"},
 		{"time that is a list", says(200, `{"access_token":"a","expires_in":[1]}`), "no number"},
-		{"100 MB", func(w http.ResponseWriter, _ *http.Request) {
-			for range 100 << 10 {
+		{"an answer without end", func(w http.ResponseWriter, _ *http.Request) {
+			for {
 				if _, err := io.WriteString(w, strings.Repeat(" ", 1<<10)); err != nil {
 					return
 				}

@@ -232,9 +232,11 @@ func TestNoFailureDiscardsATokenThatLives(t *testing.T) {
 		"an error nobody knows":  says(400, `{"error":"teapot"}`),
 		"the consent has ended":  says(400, `{"error":"invalid_grant"}`),
 		"the secret has expired": says(401, `{"error":"invalid_client"}`),
-		"a redirect":             func(w http.ResponseWriter, q *http.Request) { http.Redirect(w, q, "https://evil.example/", http.StatusTemporaryRedirect) },
-		"an empty token":         says(200, `{"access_token":"","expires_in":3600}`),
-		"no time left":           says(200, `{"access_token":"x","expires_in":-5}`),
+		"a redirect": func(w http.ResponseWriter, q *http.Request) {
+			http.Redirect(w, q, "https://evil.example/", http.StatusTemporaryRedirect)
+		},
+		"an empty token": says(200, `{"access_token":"","expires_in":3600}`),
+		"no time left":   says(200, `{"access_token":"x","expires_in":-5}`),
 	}
 	for name, failure := range failures {
 		t.Run(name, func(t *testing.T) {
