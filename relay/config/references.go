@@ -164,17 +164,14 @@ func (f *file) routes(c *Config) {
 	upstream.CheckRoutes(c.Routes, accounts, listeners, f.finding)
 }
 
-// tokens reports OAuth where it does not belong or is missing, and a service
-// account that acts for nobody.
+// tokens reports OAuth where it does not belong, and a service account that acts
+// for nobody.
 func (f *file) tokens(c *Config) {
 	for i, u := range c.Upstreams {
-		path := item("upstreams", i)
 		if u.OAuth.OAuth.IsZero() {
-			if known, err := u.Upstream.Known(); err == nil && known.HeadersAddress() {
-				f.finding(join(path, "oauth"), "it is missing; preset %s takes nothing without an access token", known.Name)
-			}
 			continue
 		}
+		path := item("upstreams", i)
 		switch {
 		case u.Upstream.Preset == "capture":
 			f.finding(join(path, "oauth"), "preset capture sends nothing and logs in nowhere; leave oauth out")
