@@ -76,11 +76,9 @@ func (s *stations) outcome(c *queue.Claim, r transport.Result, less bool) queue.
 // sees to the rest.
 const slowWait = 5 * time.Second
 
-// goOn leads what one upstream of a lane does not take to the others.
+// goOn leads what one upstream of a lane does not take to the others. A pinned lane
+// has none.
 func (s *stations) goOn(c *queue.Claim, o *queue.Outcome) {
-	if _, pinned := message.PinnedTo(c.Lane); pinned {
-		return
-	}
 	forGood := o.Outcome == message.Failed
 	rest := s.upstreams.Without(c.Lane, c.Upstream, forGood)
 	_, _, others := message.SplitLane(c.Lane)
