@@ -184,7 +184,7 @@ func (s Store) Check(bad func(key, format string, args ...any)) {
 // upstream's.
 func (c Config) CheckSubject(mailbox string, bad func(key, format string, args ...any)) {
 	if c.Flow == ServiceAccount && c.Subject == "" && mailbox == "" {
-		bad("subject", "is missing; write the mailbox that the service account acts for here, or as mailbox of the upstream")
+		bad("subject", "it is missing; write the mailbox that the service account acts for here, or as mailbox of the upstream")
 	}
 }
 
@@ -195,7 +195,7 @@ func (c Config) Check(bad func(key, format string, args ...any)) {
 	}
 	if !slices.Contains(flows, c.Flow) {
 		if c.Flow == "" {
-			bad("flow", "is missing; write %s", oneOf(flows))
+			bad("flow", "it is missing; write %s", oneOf(flows))
 		} else {
 			bad("flow", "%q is not known; write %s", c.Flow, oneOf(flows))
 		}
@@ -228,7 +228,7 @@ func (c Config) checkForeign(bad func(key, format string, args ...any)) {
 		{"redirect", c.Redirect != "", []string{AuthorizationCode}},
 	} {
 		if k.set && !slices.Contains(k.flows, c.Flow) {
-			bad(k.key, "means nothing in the flow %s, only in %s; remove it, or change flow", c.Flow, oneOf(k.flows))
+			bad(k.key, "it means nothing in the flow %s, only in %s; remove it, or change flow", c.Flow, oneOf(k.flows))
 		}
 	}
 }
@@ -239,7 +239,7 @@ func (c Config) checkClient(bad func(key, format string, args ...any)) {
 		return
 	}
 	if c.ClientID == "" {
-		bad("client_id", "is missing; write the id of the app that is registered with the provider")
+		bad("client_id", "it is missing; write the id of the app that is registered with the provider")
 	}
 	signs := c.Certificate != "" || c.Key != ""
 	switch {
@@ -252,16 +252,16 @@ func (c Config) checkClient(bad func(key, format string, args ...any)) {
 			bad("certificate", "%v", err)
 		}
 	case c.Flow == ClientCredentials && c.ClientSecret.IsZero():
-		bad("client_secret", "is missing; write it, or certificate and key")
+		bad("client_secret", "it is missing; write it, or certificate and key")
 	}
 	if !c.ClientSecretExpires.IsZero() && c.ClientSecret.IsZero() {
-		bad("client_secret_expires", "means nothing without client_secret; the end of a certificate is read from it")
+		bad("client_secret_expires", "it means nothing without client_secret; the end of a certificate is read from it")
 	}
 	switch {
 	case c.ClientAuth != "" && c.ClientAuth != "basic" && c.ClientAuth != "post":
 		bad("client_auth", "%q is not known; write basic or post", c.ClientAuth)
 	case c.ClientAuth != "" && c.ClientSecret.IsZero():
-		bad("client_auth", "means nothing without client_secret")
+		bad("client_auth", "it means nothing without client_secret")
 	}
 }
 
@@ -270,17 +270,17 @@ func (c Config) checkGrant(bad func(key, format string, args ...any)) {
 	switch c.Flow {
 	case RefreshToken:
 		if c.RefreshToken.IsZero() {
-			bad("refresh_token", "is missing; write the one you got, or use flow %s or %s to get one with \"postern login\"", Device, AuthorizationCode)
+			bad("refresh_token", "it is missing; write the one you got, or use flow %s or %s to get one with \"postern login\"", Device, AuthorizationCode)
 		}
 	case ServiceAccount:
 		if c.ServiceAccount.IsZero() {
-			bad("service_account", "is missing; write the key file that Google gave you, such as file:/etc/postern/google.json")
+			bad("service_account", "it is missing; write the key file that Google gave you, such as file:/etc/postern/google.json")
 		} else if _, err := readServiceAccount(c.ServiceAccount); err != nil {
 			bad("service_account", "%v", err)
 		}
 	}
 	if len(c.scopes()) == 0 {
-		bad("scopes", "is missing; write what the tokens are for, as the provider names it")
+		bad("scopes", "it is missing; write what the tokens are for, as the provider names it")
 	}
 	for i, s := range c.Scopes {
 		if s == "" || strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' || r == '"' || r == '\\' }) {
@@ -304,7 +304,7 @@ func (c Config) checkEndpoints(bad func(key, format string, args ...any)) {
 	}
 	for _, key := range slices.Sorted(maps.Keys(needs)) {
 		if needs[key] == "" {
-			bad(key, "is missing; write it, or a preset of the upstream that knows it")
+			bad(key, "it is missing; write it, or a preset of the upstream that knows it")
 		} else if err := checkURL(needs[key]); err != nil {
 			bad(key, "%v", err)
 		}
@@ -312,15 +312,20 @@ func (c Config) checkEndpoints(bad func(key, format string, args ...any)) {
 }
 
 func (c Config) checkTenant(bad func(key, format string, args ...any)) {
-	wanted := false
-	for _, own := range []string{cmp.Or(c.TokenURL, c.Provider.TokenURL), cmp.Or(c.DeviceURL, c.Provider.DeviceURL), cmp.Or(c.AuthorizeURL, c.Provider.AuthorizeURL)} {
-		wanted = wanted || strings.Contains(own, tenantHole)
+	used := []string{cmp.Or(c.TokenURL, c.Provider.TokenURL)}
+	switch c.Flow {
+	case Device:
+		used = append(used, cmp.Or(c.DeviceURL, c.Provider.DeviceURL))
+	case AuthorizationCode:
+		used = append(used, cmp.Or(c.AuthorizeURL, c.Provider.AuthorizeURL))
 	}
+	hasHole := func(url string) bool { return strings.Contains(url, tenantHole) }
+	wanted := slices.ContainsFunc(used, hasHole)
 	switch {
 	case wanted && c.Tenant == "":
-		bad("tenant", "is missing; write the id or a domain of your organisation there, such as example.onmicrosoft.com")
-	case !wanted && c.Tenant != "":
-		bad("tenant", "means nothing here: no address has a place for it, written {tenant}")
+		bad("tenant", "it is missing; write the id or a domain of your organisation there, such as example.onmicrosoft.com")
+	case !wanted && !hasHole(c.Provider.TokenURL) && c.Tenant != "":
+		bad("tenant", "it means nothing here: no address has a place for it, written {tenant}")
 	case strings.ContainsFunc(c.Tenant, notInTenant):
 		bad("tenant", "%q may hold only letters, digits, . and -", c.Tenant)
 	}

@@ -40,45 +40,45 @@ func TestCheck(t *testing.T) {
 		{"nothing of it is written", oauth.Config{Provider: microsoft}, nil},
 		{"a preset knows the rest", app, nil},
 		{"a device needs no secret", with(func(c *oauth.Config) { c.Flow, c.ClientSecret = oauth.Device, setting.Secret{} }), nil},
-		{"no flow", oauth.Config{ClientID: "id"}, []string{"flow is missing; write client_credentials, refresh_token, device, authorization_code or service_account"}},
+		{"no flow", oauth.Config{ClientID: "id"}, []string{"flow it is missing; write client_credentials, refresh_token, device, authorization_code or service_account"}},
 		{"an unknown flow", oauth.Config{Flow: "password"}, []string{`flow "password" is not known; write client_credentials, refresh_token, device, authorization_code or service_account`}},
 		{"no preset and nothing else", oauth.Config{Flow: oauth.ClientCredentials}, []string{
-			"client_id is missing; write the id of the app that is registered with the provider",
-			"client_secret is missing; write it, or certificate and key",
-			"scopes is missing; write what the tokens are for, as the provider names it",
-			"token_url is missing; write it, or a preset of the upstream that knows it",
+			"client_id it is missing; write the id of the app that is registered with the provider",
+			"client_secret it is missing; write it, or certificate and key",
+			"scopes it is missing; write what the tokens are for, as the provider names it",
+			"token_url it is missing; write it, or a preset of the upstream that knows it",
 		}},
-		{"no tenant", with(func(c *oauth.Config) { c.Tenant = "" }), []string{"tenant is missing; write the id or a domain of your organisation there, such as example.onmicrosoft.com"}},
+		{"no tenant", with(func(c *oauth.Config) { c.Tenant = "" }), []string{"tenant it is missing; write the id or a domain of your organisation there, such as example.onmicrosoft.com"}},
 		{"a tenant that leads elsewhere", with(func(c *oauth.Config) { c.Tenant = "a/../b" }), []string{`tenant "a/../b" may hold only letters, digits, . and -`}},
 		{"a tenant for nothing", with(func(c *oauth.Config) {
 			c.TokenURL, c.Provider = "https://login.example.com/token", oauth.Provider{AppScopes: []string{"s"}}
 		}),
-			[]string{"tenant means nothing here: no address has a place for it, written {tenant}"}},
+			[]string{"tenant it means nothing here: no address has a place for it, written {tenant}"}},
 		{"secrets sent in clear", with(func(c *oauth.Config) { c.TokenURL = "http://login.example.com/{tenant}" }), []string{`token_url "http://login.example.com/example.onmicrosoft.com" is not protected by TLS; write https://`}},
 		{"keys of another flow", with(func(c *oauth.Config) {
 			c.RefreshToken, c.Subject, c.Redirect = secret, "a@example.com", "http://localhost"
 		}), []string{
-			"refresh_token means nothing in the flow client_credentials, only in refresh_token; remove it, or change flow",
-			"subject means nothing in the flow client_credentials, only in service_account; remove it, or change flow",
-			"redirect means nothing in the flow client_credentials, only in authorization_code; remove it, or change flow",
+			"refresh_token it means nothing in the flow client_credentials, only in refresh_token; remove it, or change flow",
+			"subject it means nothing in the flow client_credentials, only in service_account; remove it, or change flow",
+			"redirect it means nothing in the flow client_credentials, only in authorization_code; remove it, or change flow",
 		}},
 		{"a secret and a certificate", with(func(c *oauth.Config) { c.Certificate, c.Key = "/a", "/b" }), []string{"client_secret and certificate prove the same; leave one of them out"}},
 		{"half a certificate", with(func(c *oauth.Config) { c.Key, c.ClientSecret = "/b", setting.Secret{} }), []string{"certificate and key belong together; write both, as whole paths of PEM files"}},
 		{"an end of nothing", with(func(c *oauth.Config) {
 			c.Flow, c.ClientSecret, c.ClientSecretExpires, c.ClientAuth = oauth.Device, setting.Secret{}, day(t, "2027-03-01"), "post"
 		}), []string{
-			"client_secret_expires means nothing without client_secret; the end of a certificate is read from it",
-			"client_auth means nothing without client_secret",
+			"client_secret_expires it means nothing without client_secret; the end of a certificate is read from it",
+			"client_auth it means nothing without client_secret",
 		}},
 		{"a way to send the secret that is none", with(func(c *oauth.Config) { c.ClientAuth = "query" }), []string{`client_auth "query" is not known; write basic or post`}},
 		{"two scopes in one", with(func(c *oauth.Config) { c.Scopes = []string{"a b"} }), []string{`scopes[0] "a b" is not one scope; write each as an entry of its own`}},
-		{"no first token", with(func(c *oauth.Config) { c.Flow = oauth.RefreshToken }), []string{`refresh_token is missing; write the one you got, or use flow device or authorization_code to get one with "postern login"`}},
-		{"no page to agree on", with(func(c *oauth.Config) { c.Flow = oauth.AuthorizationCode }), []string{"authorize_url is missing; write it, or a preset of the upstream that knows it"}},
+		{"no first token", with(func(c *oauth.Config) { c.Flow = oauth.RefreshToken }), []string{`refresh_token it is missing; write the one you got, or use flow device or authorization_code to get one with "postern login"`}},
+		{"no page to agree on", with(func(c *oauth.Config) { c.Flow = oauth.AuthorizationCode }), []string{"authorize_url it is missing; write it, or a preset of the upstream that knows it"}},
 		{"a redirect with a query", with(func(c *oauth.Config) {
 			c.Flow, c.AuthorizeURL, c.Redirect = oauth.AuthorizationCode, "https://login.example.com/a", "http://localhost?x=1"
 		}), []string{`redirect "http://localhost?x=1" has a query; write it without`}},
 		{"no key", with(func(c *oauth.Config) { c.Flow, c.ClientID, c.ClientSecret = oauth.ServiceAccount, "", setting.Secret{} }),
-			[]string{"service_account is missing; write the key file that Google gave you, such as file:/etc/postern/google.json"}},
+			[]string{"service_account it is missing; write the key file that Google gave you, such as file:/etc/postern/google.json"}},
 	} {
 		if got := problems(row.config); !slices.Equal(got, row.want) {
 			t.Errorf("%s: got\n%q\nwant\n%q", row.name, got, row.want)
