@@ -181,9 +181,11 @@ type running struct {
 	address string
 	// accounts are those of the configuration; the one that is named above if empty.
 	accounts string
-	log      records
-	stop     context.CancelFunc
-	ended    chan error
+	// queue is the section of the configuration; a quick one if empty.
+	queue string
+	log   records
+	stop  context.CancelFunc
+	ended chan error
 }
 
 var paperHash = func() string {
@@ -203,7 +205,14 @@ func start(t *testing.T, upstreams string) *running {
 // startWith runs one with other accounts.
 func startWith(t *testing.T, accounts, upstreams string) *running {
 	t.Helper()
-	r := &running{t: t, accounts: accounts, dir: t.TempDir(), log: records{make(chan string, 10_000)}, ended: make(chan error, 1)}
+	return (&running{t: t, accounts: accounts}).start(upstreams)
+}
+
+// start runs r with these upstreams and routes.
+func (r *running) start(upstreams string) *running {
+	t := r.t
+	t.Helper()
+	r.dir, r.log, r.ended = t.TempDir(), records{make(chan string, 10_000)}, make(chan error, 1)
 	r.address = freeAddress(t)
 	r.writeCertificate()
 	r.configure(upstreams)
@@ -247,9 +256,9 @@ data_dir: %[1]s/data
 listeners: [{name: submission, address: "%[2]s", tls: starttls}]
 tls: {certificates: [{certificate: %[1]s/tls.crt, key: %[1]s/tls.key}]}
 accounts: [%[3]s]
-queue: {retry: [1s], min_free: 1MiB}
+queue: %[5]s
 %[4]s
-`, r.dir, r.address, cmp.Or(r.accounts, fmt.Sprintf(`{name: printer, password_hash: "%s", senders: ["@example.com"]}`, paperHash)), upstreams)
+`, r.dir, r.address, cmp.Or(r.accounts, fmt.Sprintf(`{name: printer, password_hash: "%s", senders: ["@example.com"]}`, paperHash)), upstreams, cmp.Or(r.queue, "{retry: [1s], min_free: 1MiB}"))
 	r.write("config.yaml", []byte(text))
 }
 

@@ -16,7 +16,7 @@ import (
 // aheadSet sends to s with look-ahead over that many connections.
 func aheadSet(t *testing.T, s *server, connections int) *upstream.Set {
 	u := smarthost(t, s.listen(t))
-	u.LookAhead, u.Limits.Connections = true, connections
+	u.LookAhead, u.Limits = true, upstream.Limits{Connections: connections, MessagesPerConnection: 1 << 20}
 	o, _ := options(t)
 	return newSet(t, route(u), o)
 }
