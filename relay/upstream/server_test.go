@@ -56,6 +56,8 @@ type server struct {
 	// takes is asked of tokens; challenge explains a refused one, "" does not.
 	takes     func(token string) bool
 	challenge string
+	// wrap stands between the server and each connection, below TLS.
+	wrap func(net.Conn) net.Conn
 	// injected is sent in clear right behind the reply to STARTTLS.
 	injected string
 
@@ -128,6 +130,9 @@ func (s *server) serve(nc net.Conn) {
 	s.mu.Unlock()
 	s.wg.Go(func() {
 		defer nc.Close()
+		if s.wrap != nil {
+			nc = s.wrap(nc)
+		}
 		(&session{server: s, nc: nc, r: bufio.NewReader(nc)}).run()
 	})
 }
