@@ -222,7 +222,7 @@ func TestLimitsOfTheServer(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if offer := set.Offers("default")[0].Offer; offer.Recipients != 7 || s.count() != 2 {
+	if offer := set.Offers("default")[0][0].Offer; offer.Recipients != 7 || s.count() != 2 {
 		t.Errorf("%+v, %d sessions", offer, s.count())
 	}
 }
