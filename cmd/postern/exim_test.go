@@ -13,8 +13,8 @@ import (
 	"testing"
 )
 
-// exim is a second kind of next hop: it takes all mail in clear, and keeps it in
-// a Maildir. It cannot be installed beside Postfix, so it is run from the
+// exim is a second kind of next hop: it takes all mail in clear, with the
+// smarthost's login or without, and keeps it in a Maildir. It cannot be installed beside Postfix, so it is run from the
 // directory into which "make tools" took its package apart.
 type exim struct {
 	address string
@@ -31,7 +31,7 @@ func needExim(t testing.TB) *exim {
 	needs(t, "root", "namespaces", program)
 	e := &exim{address: freeAddress(t), dir: workDir(t)}
 	_, port, _ := strings.Cut(e.address, ":")
-	writeFile(t, filepath.Join(e.dir, "exim.conf"), fmt.Sprintf(eximConf, e.dir, port))
+	writeFile(t, filepath.Join(e.dir, "exim.conf"), fmt.Sprintf(eximConf, e.dir, port, upstreamUser, upstreamPassword))
 	for _, name := range []string{"passwd", "group"} { // Exim insists on a user of its own
 		user := "Debian-exim:x:65533:65533::/nonexistent:/usr/sbin/nologin\n"
 		if name == "group" {
@@ -78,6 +78,13 @@ acl_smtp_rcpt = accept
 acl_smtp_data = accept
 message_size_limit = 100M
 dkim_verify_signers =
+begin authenticators
+login:
+  driver = plaintext
+  public_name = LOGIN
+  server_prompts = Username:: : Password::
+  server_condition = ${if and{{eq{$auth1}{%[3]s}}{eq{$auth2}{%[4]s}}}}
+  server_set_id = $auth1
 begin routers
 all:
   driver = accept
