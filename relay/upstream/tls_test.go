@@ -173,9 +173,9 @@ func TestTLSThatBreaks(t *testing.T) {
 			s := newServer(t)
 			o, _ := options(t)
 			set := newSet(t, route(smarthost(t, "127.0.0.1:1")), o)
+			s.wrap = func(nc net.Conn) net.Conn { return &garbled{Conn: nc, from: from, cut: cut} }
 			address := s.listen(t)
 			set.Dial("smart", func(context.Context) (net.Conn, error) { return net.Dial("tcp", address) })
-			s.wrap = func(nc net.Conn) net.Conn { return &garbled{Conn: nc, from: from, cut: cut} }
 			results, err := send(t, set, letter("x\r\n", "a@example.net"))
 			got := outcomes(results)
 			if err != nil {
@@ -199,13 +199,16 @@ func TestTLSThatBreaks(t *testing.T) {
 
 func TestSourceAddress(t *testing.T) {
 	s := newServer(t)
+	from := make(chan string, 1)
+	s.wrap = func(nc net.Conn) net.Conn { from <- nc.RemoteAddr().String(); return nc }
 	u := smarthost(t, s.listen(t))
 	u.SourceAddress = "127.0.0.9"
-	var from string
-	s.wrap = func(nc net.Conn) net.Conn { from = nc.RemoteAddr().String(); return nc }
 	o, _ := options(t)
-	if results, err := send(t, newSet(t, route(u), o), letter("x\r\n", "a@example.net")); err != nil || outcomes(results) != "delivered" || !strings.HasPrefix(from, "127.0.0.9:") {
-		t.Error(results, err, from)
+	if results, err := send(t, newSet(t, route(u), o), letter("x\r\n", "a@example.net")); err != nil || outcomes(results) != "delivered" {
+		t.Fatal(results, err)
+	}
+	if got := <-from; !strings.HasPrefix(got, "127.0.0.9:") {
+		t.Errorf("connected from %s", got)
 	}
 	u.SourceAddress = "192.0.2.1" // nobody's (RFC 5737)
 	_, err := send(t, newSet(t, route(u), o), letter("x\r\n", "a@example.net"))
