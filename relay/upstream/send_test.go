@@ -145,7 +145,7 @@ func TestFaults(t *testing.T) {
 		{"EHLO answered without end", at("EHLO", endless), "greeting", "reply of more than"},
 		{"EHLO refused", at("EHLO", "450 4.3.2 later"), "greeting", "relay.example.com"},
 		{"STARTTLS refused", at("STARTTLS", "454 4.7.0 TLS not available"), "tls", "not available"},
-		{"dropped during the handshake", at("TLS", drop), "tls", "EOF"},
+		{"dropped during the handshake", at("TLS", drop), "tls", "check tls"},
 		{"password refused", at("AUTH", "535 5.7.8 bad credentials"), "auth", "check its username and password"},
 		{"AUTH out of order now", at("AUTH", "454 4.7.0 later"), "auth", "later"},
 		{"dropped at AUTH", at("AUTH", drop), "auth", "AUTH"},
