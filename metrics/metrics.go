@@ -36,6 +36,8 @@ var (
 	DKIMResults       = []string{"ok", "failed"}
 	OAuthResults      = []string{"ok", "failed", "refused", "unsaved"}
 	OAuthStates       = []string{"ok", "refreshing", "needs consent", "misconfigured"}
+	BouncePolicies    = []string{"dsn", "digest", "none"}
+	BounceResults     = []string{"failed", "delayed", "relayed", "silent"}
 )
 
 // Metrics is every number, ready to be counted on. Its methods and fields are
@@ -79,6 +81,7 @@ type Metrics struct {
 	DeliverySeconds     *prometheus.HistogramVec // route
 	Deliveries          *prometheus.CounterVec   // route, outcome
 	DeliveriesUncertain *prometheus.CounterVec   // upstream
+	Bounces             *prometheus.CounterVec   // policy, result
 	Reloads             *prometheus.CounterVec   // result
 	AccountLastMessage  *prometheus.GaugeVec     // account
 
@@ -135,6 +138,7 @@ func New(version, commit string) *Metrics {
 		DeliverySeconds:     f.histograms("delivery_seconds", "Time from acceptance to delivery.", []float64{.01, .1, .5, 1, 5, 10, 30, 60, 300, 900, 3600, 4 * 3600, 24 * 3600}, "route"),
 		Deliveries:          f.counters("deliveries_total", "Attempts settled per recipient.", "route", "outcome"),
 		DeliveriesUncertain: f.counters("deliveries_uncertain_total", "Recipients whose delivery may or may not have been made.", "upstream"),
+		Bounces:             f.counters("bounces_total", "Recipients reported on to the sender or in a digest, by what became of them; silent are those nobody is told of.", "policy", "result"),
 		Reloads:             f.counters("config_reloads_total", "Configuration reloads; refused ones left the old configuration running.", "result"),
 		AccountLastMessage:  f.gauges("account_last_message_timestamp_seconds", "Unix time of the account's last accepted message.", "account"),
 	}
@@ -146,6 +150,9 @@ func New(version, commit string) *Metrics {
 	build.WithLabelValues(version, commit, goVersion).Set(1)
 	for _, result := range ReloadResults {
 		m.Reloads.WithLabelValues(result)
+	}
+	for _, policy := range BouncePolicies {
+		each(BounceResults, func(v string) { m.Bounces.WithLabelValues(policy, v) })
 	}
 	for _, rule := range PolicyRules {
 		m.PolicyRefusals.WithLabelValues(rule)

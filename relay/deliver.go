@@ -2,6 +2,7 @@ package relay
 
 import (
 	"errors"
+	"time"
 
 	"postern/relay/message"
 	"postern/relay/queue"
@@ -21,13 +22,14 @@ func (r *Relay) deliver(s *stations, slot *upstream.Slot, c *queue.Claim) {
 		r.giveBack(c, err)
 		return
 	}
-	settled, err := r.queue.Settle(r.recording, c, s.outcomes(c, results, err), nil)
+	settled, err := r.queue.Settle(r.recording, c, s.outcomes(c, results, err), s.tell(time.Now(), c.Made.DSN))
 	if err != nil {
 		r.log.Error("outcome not recorded; the delivery counts as uncertain", "id", c.Message.ID, "upstream", c.Upstream, "error", err)
 		return
 	}
 	r.record(settled)
 	r.attend(s, settled)
+	r.reported(s, settled)
 }
 
 // send makes of the message what the upstream is to get, once it is known what
@@ -36,7 +38,7 @@ func (r *Relay) send(s *stations, slot *upstream.Slot, c *queue.Claim) ([]transp
 	return slot.Send(r.cut, c.Message, func(o transport.Offer) (*message.Message, error) {
 		m, made, err := s.letter(r.cut, c.Message, slot.Upstream(), o, c.Made)
 		if err == nil {
-			c.Made = made
+			c.Made, c.Made.DSN = made, o.DSN
 			r.changed(made.Changes)
 		}
 		return m, err

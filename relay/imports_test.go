@@ -13,8 +13,8 @@ var allowedImports = map[string]struct {
 	because string
 }{
 	"postern/cmd/postern":              {"auth auth/oauth metrics relay relay/admin relay/config relay/devices relay/dkim relay/message relay/queue relay/setting relay/upstream relay/upstream/preset", "subcommands use one room each"},
-	"postern/relay":                    {"auth auth/oauth metrics policy relay/admin relay/config relay/devices relay/dkim relay/dmarc relay/message relay/queue relay/setting relay/submission relay/upstream relay/upstream/transport rewrite", "it tells the story, so it knows every room"},
-	"postern/relay/config":             {"auth auth/bearer auth/oauth policy relay/dkim relay/message relay/queue relay/setting relay/submission relay/upstream relay/upstream/preset rewrite", "a configuration is made of each room's own Config"},
+	"postern/relay":                    {"auth auth/oauth metrics policy relay/admin relay/bounce relay/config relay/devices relay/dkim relay/dmarc relay/message relay/queue relay/setting relay/submission relay/upstream relay/upstream/transport rewrite", "it tells the story, so it knows every room"},
+	"postern/relay/config":             {"auth auth/bearer auth/oauth policy relay/bounce relay/dkim relay/message relay/queue relay/setting relay/submission relay/upstream relay/upstream/preset rewrite", "a configuration is made of each room's own Config"},
 	"postern/relay/submission":         {"metrics relay/message relay/setting", "a room"},
 	"postern/relay/queue":              {"metrics relay/message relay/setting", "a room"},
 	"postern/relay/queue/queuetest":    {"metrics relay/message relay/queue relay/setting", "the suite every engine of the store passes"},
@@ -31,6 +31,7 @@ var allowedImports = map[string]struct {
 	"postern/relay/dkim":               {"metrics relay/message relay/setting", "a room"},
 	"postern/relay/dmarc":              {"", "a room that asks DNS"},
 	"postern/relay/dkim/dnstest":       {"", "a DNS server for the tests of those who ask DNS"},
+	"postern/relay/bounce":             {"relay/message relay/setting", "a room"},
 	"postern/relay/devices":            {"relay/message", "a room"},
 	"postern/relay/admin":              {"", "a room; what it shows is handed to it"},
 	"postern/auth":                     {"auth/bearer auth/directory relay/message relay/setting", "a room, with one beside it that speaks LDAP and one that reads tokens"},

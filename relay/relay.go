@@ -3,8 +3,8 @@
 //
 // Each step is a room of its own that answers one question. submission: what
 // was said? auth: who? policy: may they? rewrite: under which name? queue:
-// when? upstream: through whom? dkim: proven how? devices: which device? The
-// rooms do not know one another; this package leads the message from one to the
+// when? upstream: through whom? dkim: proven how? bounce: what does the sender
+// learn? devices: which device? The rooms do not know one another; this package leads the message from one to the
 // next, counts, and writes the log.
 //
 // All rooms that a configuration describes are built together as one set of
@@ -176,11 +176,9 @@ func (r *Relay) begin(ctx context.Context) error {
 	return nil
 }
 
-// watch sweeps the store each minute, and keeps what is known of devices, until
-// ctx ends or the store has failed.
+// watch does each minute what is due by the clock, and keeps what is known of
+// devices, until ctx ends or the store has failed.
 func (r *Relay) watch(ctx context.Context) error {
-	tick := time.NewTicker(time.Minute)
-	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -188,15 +186,8 @@ func (r *Relay) watch(ctx context.Context) error {
 			return nil
 		case <-r.queue.Failed():
 			return fmt.Errorf("the store cannot go on: %w", r.queue.Err())
-		case <-tick.C:
-			given, err := r.queue.Sweep(ctx, nil)
-			if err != nil && ctx.Err() == nil {
-				r.log.Error("sweep", "error", err)
-			}
-			r.record(given)
-			if err := r.serveWaiting(ctx, nil); err != nil && ctx.Err() == nil {
-				r.log.Error("sweep", "error", err)
-			}
+		case <-time.After(r.stations.Load().pace()):
+			r.sweep(ctx)
 			r.saveDevices()
 		}
 	}

@@ -72,6 +72,9 @@ func (r *Relay) attend(s *stations, settled []queue.Settled) {
 		if !d.State.Ended() {
 			known = r.lanes.serve(r, d.Lane) && known
 		}
+		if d.ReportLane != "" {
+			known = r.lanes.serve(r, d.ReportLane) && known
+		}
 	}
 	if !known {
 		r.catchUp(s)

@@ -9,6 +9,7 @@ import (
 	"postern/auth/oauth"
 	"postern/metrics"
 	"postern/policy"
+	"postern/relay/bounce"
 	"postern/relay/config"
 	"postern/relay/dkim"
 	"postern/relay/setting"
@@ -27,13 +28,16 @@ type stations struct {
 	dkim      *dkim.Set
 	outfits   map[string]outfit // by the upstream's name
 	oauth     *oauth.Set
+	author    bounce.Author
+	bounces   map[string]string // policy by account
 	upstreams *upstream.Set
 }
 
 // build makes the stations of a configuration. Upstreams that did not change
 // are taken over with their connections from the stations before, if any.
 func (r *Relay) build(cfg *config.Config, before *upstream.Set) (*stations, error) {
-	s := &stations{config: cfg}
+	s := &stations{config: cfg, bounces: map[string]string{},
+		author: bounce.Author{Hostname: cfg.Hostname, Postmaster: cfg.Postmaster}}
 	var (
 		accounts []auth.Account
 		policies = map[string]policy.Account{}
@@ -43,6 +47,7 @@ func (r *Relay) build(cfg *config.Config, before *upstream.Set) (*stations, erro
 		accounts = append(accounts, a.Auth)
 		policies[a.Auth.Name] = a.Policy
 		routing[a.Auth.Name] = a.Upstream
+		s.bounces[a.Auth.Name] = a.Bounce.Policy(a.Auth.Trusted, !cfg.Postmaster.IsNull())
 	}
 	var err error
 	if s.accounts, err = auth.New(cfg.Auth, accounts, r.log); err != nil {

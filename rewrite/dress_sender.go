@@ -98,14 +98,15 @@ func (f *fitting) mailboxes(name string) (int, []message.Mailbox, error) {
 }
 
 // stranger is what becomes of mail under a name that the upstream does not
-// take: nil if it is to be sent as the upstream's mailbox.
+// take: nil if it is to be sent as the upstream's mailbox, as mail of our own
+// always may: nobody is passed off as another.
 func (f *fitting) stranger(a message.Address, where string) error {
 	reply := message.Refuse(550, "5.7.1", "upstream %s does not send as <%.100s> (%s), only as %.200s; "+
 		"send under one of these, or change senders or otherwise of the upstream", f.upstream, a, where, f.cfg.names())
-	switch f.cfg.Otherwise {
-	case force:
+	switch {
+	case f.cfg.Otherwise == force, f.m.About != "" && !f.cfg.Mailbox.IsNull():
 		return nil
-	case next:
+	case f.cfg.Otherwise == next:
 		return &Next{reply}
 	}
 	return reply

@@ -22,7 +22,9 @@ import (
 	"postern/auth"
 	"postern/auth/oauth"
 	"postern/policy"
+	"postern/relay/bounce"
 	"postern/relay/dkim"
+	"postern/relay/message"
 	"postern/relay/queue"
 	"postern/relay/submission"
 	"postern/relay/upstream"
@@ -35,6 +37,9 @@ type Config struct {
 	// Hostname is the name of this gateway to the world: banner, EHLO,
 	// Received and Message-ID. A full domain name.
 	Hostname string `yaml:"hostname"`
+	// Postmaster is who gets digests, and under whose name reports leave; the zero
+	// Address if there is nobody.
+	Postmaster message.Address `yaml:"postmaster"`
 	// DataDir is the directory of queue and history, as an absolute path.
 	DataDir   string                `yaml:"data_dir"`
 	Listeners []submission.Listener `yaml:"listeners"`
@@ -49,6 +54,7 @@ type Config struct {
 	DKIM      []dkim.Key            `yaml:"dkim"`
 	DNS       DNS                   `yaml:"dns"`
 	Queue     queue.Config          `yaml:"queue"`
+	Digest    bounce.Config         `yaml:"digest"`
 	Auth      auth.Config           `yaml:"auth"`
 	Tokens    oauth.Store           `yaml:"tokens"`
 	Metrics   Metrics               `yaml:"metrics"`
@@ -62,6 +68,7 @@ type Account struct {
 	Policy   policy.Account   `yaml:",inline"`
 	Rewrite  rewrite.Account  `yaml:",inline"`
 	Upstream upstream.Account `yaml:",inline"`
+	Bounce   bounce.Account   `yaml:",inline"`
 }
 
 // Rewriting is what the room rewrite needs of the accounts, by name.
@@ -131,6 +138,7 @@ func Default() *Config {
 		TLS:    submission.TLS{MinVersion: "1.2"},
 		Policy: policy.DefaultConfig(),
 		Queue:  queue.DefaultConfig(),
+		Digest: bounce.DefaultConfig(),
 		Auth:   auth.DefaultConfig(),
 		Log:    Log{Format: "json"},
 	}

@@ -109,6 +109,8 @@ func TestExampleShowsTheDefaults(t *testing.T) {
 		{"upstreams envelope_headers", c.Upstreams[0].Rewrite.EnvelopeHeaders, false},
 		{"upstreams dkim", c.Upstreams[0].DKIM.DKIM, "auto"},
 		{"queue", c.Queue, d.Queue},
+		{"digest", c.Digest, d.Digest},
+		{"accounts bounce", c.Accounts[0].Bounce.Bounce, c.Accounts[0].Bounce.Policy(false, true)},
 		{"auth.mechanisms", c.Auth.Mechanisms, d.Auth.Mechanisms},
 		{"auth.memory", c.Auth.Memory, d.Auth.Memory},
 		{"auth.directories start_tls", c.Auth.Directories[0].StartTLS, false},

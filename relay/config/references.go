@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"postern/auth"
+	"postern/relay/bounce"
 	"postern/relay/dkim"
 	"postern/relay/message"
 	"postern/relay/submission"
@@ -29,6 +30,7 @@ func (f *file) references(c *Config) {
 	}
 	c.Routing().Check(f.finding)
 	f.routes(c)
+	f.reports(c)
 	for i, a := range c.Accounts {
 		if a.Upstream.Route != "" {
 			f.namedRoute(c, join(item("accounts", i), "route"), a.Upstream.Route)
@@ -195,6 +197,22 @@ func (f *file) logins(c *Config) {
 		case u.Upstream.Password.IsZero() && u.Upstream.Certificate.IsZero():
 			f.finding(join(path, "oauth"), "it is missing, or password; preset %s needs a login, as \"postern presets %s\" shows", p.Name, p.Name)
 		}
+	}
+}
+
+// reports reports digests that would reach nobody.
+func (f *file) reports(c *Config) {
+	if c.Postmaster.IsNull() {
+		for i, a := range c.Accounts {
+			if a.Bounce.Bounce == bounce.Digest && f.readable("postmaster") {
+				f.finding(join(item("accounts", i), "bounce"), "a digest goes to the postmaster, and there is none; write postmaster: it@example.com at the top")
+			}
+		}
+		return
+	}
+	mail := upstream.Mail{From: c.Postmaster, To: c.Postmaster}
+	if !anyRoute(c, func(r upstream.Route) bool { return r.Takes(mail) }) {
+		f.finding("postmaster", "no route takes mail from and to <%s>, as digests are; widen the senders or recipients of a route", c.Postmaster)
 	}
 }
 

@@ -229,6 +229,9 @@ type Made struct {
 	Signed string `json:"signed"`
 	// At is when they were made.
 	At time.Time `json:"at"`
+	// DSN is set when the upstream was told who wants which reports, so that it
+	// makes those of success.
+	DSN bool `json:"-"`
 }
 
 // Delivery is how far one recipient has come.
@@ -275,8 +278,9 @@ type Settled struct {
 	Last message.Reply
 	// Expired is set when it was given up because its time was over.
 	Expired bool
-	// Report is the id of the report that tells of it; "" if none does.
-	Report string
+	// Report is the id of the report that tells of it, "digest" when it is left to
+	// the next one of these; "" if nothing does. ReportLane is where it waits.
+	Report, ReportLane string
 }
 
 // Entry is a message as the store knows it.

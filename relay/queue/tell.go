@@ -33,6 +33,9 @@ type Report struct {
 	Of []int
 }
 
+// digest is the Report of an outcome left to one.
+const digest = "digest"
+
 // Failure is an outcome left to a digest.
 type Failure struct {
 	At time.Time
@@ -47,6 +50,7 @@ func (t *tx) tell(tell Reporter, key int64, m *message.Message, settled []Settle
 	}
 	told := tell(m, settled)
 	for _, i := range told.Digest {
+		settled[i].Report = digest
 		if _, err := t.exec(`INSERT INTO digest (at, detail) VALUES (?,?)`, millis(now), encode(settled[i])); err != nil {
 			return nil, err
 		}
@@ -56,7 +60,7 @@ func (t *tx) tell(tell Reporter, key int64, m *message.Message, settled []Settle
 			return nil, err
 		}
 		for _, i := range r.Of {
-			settled[i].Report = r.Message.ID
+			settled[i].Report, settled[i].ReportLane = r.Message.ID, r.Lane
 		}
 		text := fmt.Sprintf("to <%s> by message %s", r.Message.To[0].Address, r.Message.ID)
 		if err := t.record(key, now, "reported", Event{Text: text}); err != nil {

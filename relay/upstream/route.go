@@ -79,6 +79,12 @@ func (r Route) fits(m Mail) (fits, certain bool) {
 	return true, !(sized && m.Size == 0) && !(led && m.To.IsNull())
 }
 
+// Takes tells whether r may take m, by what is known of it.
+func (r Route) Takes(m Mail) bool {
+	fits, _ := r.fits(m)
+	return fits
+}
+
 // Routes are the routes that may take the mail, by name: the account's own, else
 // the first that is certain to, and before it those that do if what is not known
 // yet fits them. Of a recipient and a message that are known there is at most one.

@@ -43,7 +43,7 @@ func (e extensions) mechanisms() []string {
 
 // offer is what the reply to EHLO says of it.
 func (e extensions) offer() transport.Offer {
-	return transport.Offer{Size: e.maxSize(), EightBit: e.has("8BITMIME"), UTF8: e.has("SMTPUTF8"), Recipients: e.limit("RCPTMAX")}
+	return transport.Offer{Size: e.maxSize(), EightBit: e.has("8BITMIME"), UTF8: e.has("SMTPUTF8"), Recipients: e.limit("RCPTMAX"), DSN: e.has("DSN")}
 }
 
 // limit is one of RFC 9422; 0 when there is none.

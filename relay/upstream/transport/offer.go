@@ -28,6 +28,8 @@ type Offer struct {
 	Size int64
 	// EightBit: 8BITMIME, UTF8: SMTPUTF8.
 	EightBit, UTF8 bool
+	// DSN: it is told who wants which reports, and makes them (RFC 3461).
+	DSN bool
 	// Recipients is how many one transaction takes; 0 is no limit.
 	Recipients int
 	// NoEnvelope: whoever stands in To, Cc and Bcc gets the message, and nobody else.
