@@ -2,6 +2,7 @@ package bounce
 
 import (
 	"fmt"
+	"net/netip"
 	"regexp"
 	"strings"
 	"time"
@@ -34,7 +35,7 @@ func (a Author) status(r Report) []byte {
 		field("Action", string(r.Action))
 		field("Status", status(r.Action, c))
 		if c.Remote != "" {
-			field("Remote-MTA", "dns; "+c.Remote)
+			field("Remote-MTA", "dns; "+host(c.Remote))
 		}
 		field("Diagnostic-Code", diagnostic(c))
 		field("Last-Attempt-Date", date(c.Attempt))
@@ -43,6 +44,19 @@ func (a Author) status(r Report) []byte {
 		}
 	}
 	return []byte(b.String())
+}
+
+// host is the name of a server, or its address as a literal (RFC 5321, section
+// 4.1.3).
+func host(name string) string {
+	ip, err := netip.ParseAddr(name)
+	switch {
+	case err != nil:
+		return name
+	case ip.Is4():
+		return "[" + name + "]"
+	}
+	return "[IPv6:" + name + "]"
 }
 
 var enhancedCode = regexp.MustCompile(`^[245]\.[0-9]{1,3}\.[0-9]{1,3}$`)
