@@ -95,7 +95,8 @@ func (s *stations) fate(d queue.Settled) bounce.Case {
 func (s *stations) remote(name string) string {
 	for _, u := range s.config.Upstreams {
 		if u.Upstream.Name == name {
-			host, _, _ := net.SplitHostPort(u.Upstream.Address) // Check has seen it
+			known, _, _ := u.Upstream.Effective() // Check has seen it
+			host, _, _ := net.SplitHostPort(known.Address)
 			return host
 		}
 	}

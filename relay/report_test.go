@@ -303,3 +303,16 @@ func TestNobodyIsToldWhereThatIsThePolicy(t *testing.T) {
 		t.Error("it is not counted")
 	}
 }
+
+// What a preset knows of null senders counts without a word in the file.
+func TestAReportLeavesAsTheMailboxOfAProvider(t *testing.T) {
+	host := newMailServer(t, true)
+	r := start(t, fmt.Sprintf(`
+upstreams: [{name: m365, preset: microsoft365, address: %q, tls: none, mailbox: relay@example.com}]
+routes: [{name: default, upstreams: [m365]}]
+`, host.address)+postmaster)
+	r.say("MAIL FROM:<scan@example.com>", "RCPT TO:<nobody@example.org>")
+	if e := host.receive(t, "scan@example.com"); e.from != "relay@example.com" || !strings.Contains(e.content, "Reply-To: Mail Delivery System <it@example.com>") {
+		t.Errorf("sent from <%s>\n%s", e.from, e.content)
+	}
+}

@@ -12,6 +12,7 @@ import (
 	"postern/relay/bounce"
 	"postern/relay/config"
 	"postern/relay/dkim"
+	"postern/relay/message"
 	"postern/relay/setting"
 	"postern/relay/submission"
 	"postern/relay/upstream"
@@ -83,6 +84,7 @@ func (r *Relay) build(cfg *config.Config, before *upstream.Set) (*stations, erro
 	if err != nil {
 		return nil, fmt.Errorf("upstreams: %w", err)
 	}
+	s.author.Explain = func(name string, reply message.Reply) (string, string) { return s.upstreams.Explain(name, "", reply) }
 	return s, nil
 }
 

@@ -7,10 +7,10 @@ import (
 // sender lets pass what the upstream takes: the return path, and every address
 // in From and Sender. With anything else it does as otherwise says.
 func (f *fitting) sender() error {
-	if !f.cfg.Picky() {
+	if !f.cfg.Picky() && !f.asMailbox() {
 		return nil
 	}
-	if !f.cfg.takes(f.m.From) {
+	if !f.takes(f.m.From) {
 		if err := f.stranger(f.m.From, "return path"); err != nil {
 			return err
 		}
@@ -24,6 +24,20 @@ func (f *fitting) sender() error {
 	return f.senderField(several)
 }
 
+// asMailbox tells whether m is mail of our own, which has no return path, for a
+// provider that wants one.
+func (f *fitting) asMailbox() bool {
+	return f.m.About != "" && f.cfg.NullRefused && !f.cfg.Mailbox.IsNull()
+}
+
+// takes tells whether the upstream takes m under that name.
+func (f *fitting) takes(a message.Address) bool {
+	if f.asMailbox() {
+		return !a.IsNull() && (f.cfg.Senders.Match(a) || a.EqualFold(f.cfg.Mailbox))
+	}
+	return f.cfg.takes(a)
+}
+
 // author judges From, and tells whether several are named there in the end.
 func (f *fitting) author() (several bool, err error) {
 	i, found, err := f.mailboxes("From")
@@ -31,7 +45,7 @@ func (f *fitting) author() (several bool, err error) {
 		return false, err
 	}
 	for _, m := range found {
-		if f.cfg.takes(m.Address) {
+		if f.takes(m.Address) {
 			continue
 		}
 		if err := f.stranger(m.Address, "From"); err != nil {
@@ -65,7 +79,7 @@ func (f *fitting) senderField(needed bool) error {
 		return err
 	}
 	for _, m := range found {
-		if f.cfg.takes(m.Address) {
+		if f.takes(m.Address) {
 			continue
 		}
 		if err := f.stranger(m.Address, "Sender"); err != nil {

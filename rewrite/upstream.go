@@ -24,6 +24,9 @@ type Upstream struct {
 	// NullSender is "keep" (default), or "otherwise" for one that takes no mail
 	// from <>: then Otherwise says what becomes of it.
 	NullSender string `yaml:"null_sender"`
+	// NullRefused is set when the provider is known to refuse mail from <>, and
+	// NullSender does not say otherwise: then mail of our own is sent as Mailbox.
+	NullRefused bool `yaml:"-"`
 	// EnvelopeHeaders is set for an upstream that takes the recipients from To,
 	// Cc and Bcc, as APIs do: they name exactly the recipients then.
 	EnvelopeHeaders bool `yaml:"envelope_headers"`

@@ -109,8 +109,8 @@ type Author struct {
 	Hostname string
 	// Postmaster is whom people may ask; the zero Address if nobody is named.
 	Postmaster message.Address
-	// Explain puts what the upstream of that name said into plain words: what it
-	// means and what to do, each "" where it knows nothing better than this
+	// Explain puts what the upstream of that name said into plain words, and tells
+	// an administrator what to do; "" where it knows nothing better than this
 	// package does.
 	Explain func(upstream string, reply message.Reply) (meaning, hint string)
 }

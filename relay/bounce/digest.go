@@ -100,6 +100,9 @@ func (c *cause) tell(say func(string, ...any)) {
 	if said := readable(c.examples[0].Reply.String(), maxReply); said != "" {
 		say("%s", wrap("for example: "+said, "    "))
 	}
+	if c.hint != "" {
+		say("%s", wrap("what helps: "+c.hint, "    "))
+	}
 	for _, f := range c.examples {
 		say("    %s  %s  %s: <%s> to <%s>", f.ID, f.At.Format("02 Jan 15:04"), readable(f.Account, 100),
 			readable(f.From.String(), maxLine), readable(f.Address.String(), maxLine))

@@ -103,11 +103,14 @@ func (a Author) reasons(say func(string, ...any), r Report, g group) {
 // for programs.
 const maxSaid = 5
 
-// small is the small print, for those who are asked for help.
+// small is the small print, for those who are asked for help: it may be technical.
 func (a Author) small(say func(string, ...any), r Report, groups []group) {
 	say("\n--\nFor whoever helps you:\n")
 	said := map[string]bool{}
 	for _, g := range groups {
+		if g.hint != "" {
+			say("%s\n", wrap("What helps: "+g.hint, ""))
+		}
 		for _, c := range g.cases {
 			line := readable(c.Reply.String(), maxReply)
 			if line == "" || said[line] || len(said) == maxSaid {

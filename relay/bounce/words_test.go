@@ -111,7 +111,7 @@ func TestAnUpstreamIsExplained(t *testing.T) {
 	a := author
 	a.Explain = func(upstream string, reply message.Reply) (meaning, hint string) {
 		if upstream == "m365" && reply.Enhanced == "5.7.60" {
-			return "This mailbox may not send under that name.", "Send as yourself."
+			return "This mailbox may not send under that name.", "grant SendAs"
 		}
 		return "", ""
 	}
@@ -119,7 +119,8 @@ func TestAnUpstreamIsExplained(t *testing.T) {
 	c.Upstream, c.Reply = "m365", message.Reply{Code: 550, Enhanced: "5.7.60", Text: "SendAsDenied"}
 	r := bounce.Report{ID: "06f0000000000002", Action: bounce.Failed, Original: usual(t), Cases: []bounce.Case{c, unknown(t, "eve@example.org")}, At: later}
 	text := parse(t, a.Report(r)).text
-	for _, want := range []string{"This mailbox may not send under that name.", "Send as yourself.", "There is no mailbox with this address."} {
+	for _, want := range []string{"This mailbox may not send under that name.", "Show this message to whoever looks after your mail.",
+		"What helps: grant SendAs", "There is no mailbox with this address."} {
 		if !strings.Contains(text, want) {
 			t.Errorf("%q is not in\n%s", want, text)
 		}

@@ -38,6 +38,7 @@ func (u Upstream) Dressing() rewrite.Upstream {
 	if p.NullSender == preset.Refused && (d.Otherwise == "force" || d.Otherwise == "next") {
 		d.NullSender = cmp.Or(d.NullSender, "otherwise")
 	}
+	d.NullRefused = p.NullSender == preset.Refused && u.Rewrite.NullSender == ""
 	d.EnvelopeHeaders = d.EnvelopeHeaders || p.HeadersAddress()
 	return d
 }
