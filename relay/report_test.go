@@ -11,6 +11,7 @@ import (
 	"time"
 
 	msgauth "github.com/emersion/go-msgauth/dkim"
+	"github.com/emersion/go-sasl"
 	"github.com/emersion/go-smtp"
 
 	"postern/relay/dkim"
@@ -37,7 +38,7 @@ func newMailServer(t *testing.T, dsn bool) *mailServer {
 	}
 	h := &mailServer{address: l.Addr().String(), got: make(chan envelope, 100)}
 	server := smtp.NewServer(smtp.BackendFunc(func(*smtp.Conn) (smtp.Session, error) { return &taking{host: h}, nil }))
-	server.EnableDSN = dsn
+	server.EnableDSN, server.AllowInsecureAuth = dsn, true
 	server.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo)
 	done := make(chan struct{})
 	go func() { defer close(done); server.Serve(l) }()
@@ -51,8 +52,13 @@ type taking struct {
 }
 
 func (s *taking) Mail(from string, _ *smtp.MailOptions) error { s.from = from; return nil }
+func (s *taking) AuthMechanisms() []string                    { return []string{"PLAIN"} }
 func (s *taking) Reset()                                      { s.envelope = envelope{} }
 func (s *taking) Logout() error                               { return nil }
+
+func (s *taking) Auth(string) (sasl.Server, error) {
+	return sasl.NewPlainServer(func(string, string, string) error { return nil }), nil
+}
 
 func (s *taking) Rcpt(to string, o *smtp.RcptOptions) error {
 	switch {
@@ -308,7 +314,7 @@ func TestNobodyIsToldWhereThatIsThePolicy(t *testing.T) {
 func TestAReportLeavesAsTheMailboxOfAProvider(t *testing.T) {
 	host := newMailServer(t, true)
 	r := start(t, fmt.Sprintf(`
-upstreams: [{name: m365, preset: microsoft365, address: %q, tls: none, mailbox: relay@example.com}]
+upstreams: [{name: m365, preset: microsoft365, address: %q, tls: none, mailbox: relay@example.com, password: paper, mechanisms: [PLAIN]}]
 routes: [{name: default, upstreams: [m365]}]
 `, host.address)+postmaster)
 	r.say("MAIL FROM:<scan@example.com>", "RCPT TO:<nobody@example.org>")

@@ -12,6 +12,7 @@ import (
 type entryView struct {
 	ID         string         `json:"id"`
 	Received   time.Time      `json:"received"`
+	About      string         `json:"about,omitempty"` // the id a report is about, or "digest"
 	Finished   time.Time      `json:"finished,omitzero"`
 	Account    string         `json:"account"`
 	Client     string         `json:"client"`
@@ -42,7 +43,7 @@ type eventView struct {
 }
 
 func view(e *queue.Entry) entryView {
-	v := entryView{ID: e.ID, Received: e.Received.UTC(), Finished: e.Finished.UTC(), Account: e.Client.Account,
+	v := entryView{ID: e.ID, Received: e.Received.UTC(), About: e.About, Finished: e.Finished.UTC(), Account: e.Client.Account,
 		Client: e.Client.Address.Addr().String(), Listener: e.Client.Listener, From: e.From.String(), Size: e.Size, Damaged: e.Damaged}
 	for _, d := range e.Deliveries {
 		v.Deliveries = append(v.Deliveries, deliveryView{d.Recipient.Address.String(), d.State, d.Lane, d.Upstream, d.Attempts, d.NextAt, d.Reply, d.RemoteID})

@@ -36,6 +36,9 @@ func printList(w io.Writer, entries []queue.Entry, all bool, now time.Time) {
 				fmt.Fprintf(w, "%18s%s\n", "", why)
 			}
 		}
+		if e.About != "" {
+			fmt.Fprintf(w, "%18s%s\n", "", about(e.About))
+		}
 		if e.Damaged != "" {
 			fmt.Fprintf(w, "%18sdamaged: %s\n", "", clean(e.Damaged))
 		}
@@ -74,8 +77,8 @@ func way(lane string) string {
 }
 
 func printEntry(w io.Writer, e *queue.Entry) {
-	fmt.Fprintf(w, "id        %s\nreceived  %s from %s (account %s, %s)\nsize      %d bytes\nfrom      %s\n",
-		e.ID, e.Received.Local().Format(time.RFC3339), e.Client.Address.Addr(), e.Client.Account, clean(e.Client.Hello), e.Size, path(e.From.String()))
+	fmt.Fprintf(w, "id        %s\nreceived  %s %s\nsize      %d bytes\nfrom      %s\n",
+		e.ID, e.Received.Local().Format(time.RFC3339), origin(e), e.Size, path(e.From.String()))
 	for _, d := range e.Deliveries {
 		fmt.Fprintf(w, "to        %s: %s", path(d.Recipient.Address.String()), d.State)
 		if d.Upstream != "" {
@@ -99,6 +102,22 @@ func printEntry(w io.Writer, e *queue.Entry) {
 			fmt.Fprintf(w, "  %s: %s\n", f.Name(), clean(f.Value()))
 		}
 	}
+}
+
+// origin is where a message comes from: a client, or ourselves.
+func origin(e *queue.Entry) string {
+	if e.About != "" {
+		return "from here: " + about(e.About)
+	}
+	return fmt.Sprintf("from %s (account %s, %s)", e.Client.Address.Addr(), e.Client.Account, clean(e.Client.Hello))
+}
+
+// about is what a message of our own is.
+func about(id string) string {
+	if id == "digest" {
+		return "digest of failures"
+	}
+	return "report about " + id
 }
 
 func printEvent(w io.Writer, e queue.Event) {

@@ -86,8 +86,10 @@ func explain(reply message.Reply) meaning {
 	return unclear
 }
 
-// meaning is what became of c, and what to do about it. Who knows the upstream
-// knows better what it means, and addresses the hint to an administrator.
+// meaning is what became of c, and what to do about it. What is wrong with an
+// address or with the size of a message is the same everywhere, and told as people
+// tell it; who knows the upstream knows better what else it means, and has a hint for
+// an administrator.
 func (a Author) meaning(c Case) meaning {
 	if c.Uncertain {
 		return doubt
@@ -97,12 +99,19 @@ func (a Author) meaning(c Case) meaning {
 		return m
 	}
 	what, hint := a.Explain(c.Upstream, c.Reply)
-	switch {
-	case what == "":
-	case hint != "":
-		m = meaning{what: what, todo: passOn, hint: hint}
-	default:
+	m.hint = hint
+	if what != "" && !everywhere(c.Reply) {
 		m.what = what
+		if hint != "" {
+			m.todo = passOn
+		}
 	}
 	return m
+}
+
+// everywhere tells whether a reply means the same whoever said it.
+func everywhere(reply message.Reply) bool {
+	_, code, _ := strings.Cut(reply.Enhanced, ".")
+	_, known := meanings[code]
+	return known && !strings.HasPrefix(code, "7.")
 }

@@ -110,20 +110,27 @@ func TestPeopleReadNoJargon(t *testing.T) {
 func TestAnUpstreamIsExplained(t *testing.T) {
 	a := author
 	a.Explain = func(upstream string, reply message.Reply) (meaning, hint string) {
-		if upstream == "m365" && reply.Enhanced == "5.7.60" {
-			return "This mailbox may not send under that name.", "grant SendAs"
+		switch {
+		case upstream == "m365" && reply.Enhanced == "5.7.60":
+			return "This mailbox may not send under that name.", "grant SendAs."
+		case upstream == "m365" && reply.Enhanced == "5.2.2":
+			return "The quota is exceeded.", "see Get-Mailbox."
 		}
 		return "", ""
 	}
-	c := unknown(t, "bob@example.org")
-	c.Upstream, c.Reply = "m365", message.Reply{Code: 550, Enhanced: "5.7.60", Text: "SendAsDenied"}
-	r := bounce.Report{ID: "06f0000000000002", Action: bounce.Failed, Original: usual(t), Cases: []bounce.Case{c, unknown(t, "eve@example.org")}, At: later}
+	refused, full := unknown(t, "bob@example.org"), unknown(t, "joe@example.org")
+	refused.Upstream, refused.Reply = "m365", message.Reply{Code: 550, Enhanced: "5.7.60", Text: "SendAsDenied"}
+	full.Upstream, full.Reply = "m365", message.Reply{Code: 552, Enhanced: "5.2.2", Text: "over quota"}
+	r := bounce.Report{ID: "06f0000000000002", Action: bounce.Failed, Original: usual(t), Cases: []bounce.Case{refused, full, unknown(t, "eve@example.org")}, At: later}
 	text := parse(t, a.Report(r)).text
-	for _, want := range []string{"This mailbox may not send under that name.", "Show this message to whoever looks after your mail.",
-		"What helps: grant SendAs", "There is no mailbox with this address."} {
+	for _, want := range []string{"This mailbox may not send under that name.", "Show this message to whoever looks after your mail.", "What helps: grant SendAs.",
+		"The mailbox is full.", "What helps: see Get-Mailbox.", "There is no mailbox with this address."} {
 		if !strings.Contains(text, want) {
 			t.Errorf("%q is not in\n%s", want, text)
 		}
+	}
+	if strings.Contains(text, "quota is exceeded") {
+		t.Errorf("what is the same everywhere is told in other words:\n%s", text)
 	}
 }
 
