@@ -116,7 +116,8 @@ func TestWhatOneUpstreamRefusesForItselfGoesOnByTheNext(t *testing.T) {
 		}
 		return nil
 	}
-	r := start(t, hosts(`{name: default, upstreams: [one, two]}`, named("one", picky, failover), named("two", other, failover)))
+	unreported := fmt.Sprintf(`{name: printer, password_hash: "%s", senders: ["@example.com"], bounce: none}`, paperHash)
+	r := startWith(t, unreported, hosts(`{name: default, upstreams: [one, two]}`, named("one", picky, failover), named("two", other, failover)))
 	if err := r.submitTo(fmt.Sprintf(scan, "mixed"), "a@example.org", "denied@example.org", "nobody@example.org"); err != nil {
 		t.Fatal(err)
 	}

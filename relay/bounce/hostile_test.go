@@ -72,6 +72,11 @@ func FuzzReport(f *testing.F) {
 			}
 			for _, block := range r.status {
 				mustBeKnown(t, block, statusFields)
+				for name := range block {
+					if strings.ContainsFunc(block.Get(name), func(r rune) bool { return r < ' ' || r > '~' }) {
+						t.Errorf("%s: %q", name, block.Get(name))
+					}
+				}
 			}
 			if strings.ContainsAny(r.text, "\r\x1b\x00\u202e") {
 				t.Errorf("the text can do harm: %q", r.text)
