@@ -14,5 +14,6 @@ func (r *Relay) commands(o Options) *admin.Control {
 	r.banCommands(c)
 	r.tokenCommands(c)
 	r.orderCommands(c)
+	r.doctorCommands(c)
 	return c
 }

@@ -29,6 +29,7 @@ type cli struct {
 	Check   checkCmd   `cmd:"" help:"Check the configuration file and say all that is wrong with it."`
 	Explain explainCmd `cmd:"" help:"Tell what would become of a message: who may send it, what it would look like, which way it would go."`
 	Presets presetsCmd `cmd:"" help:"List the providers that are known, or show what is known of one."`
+	Doctor  doctorCmd  `cmd:"" help:"Go the way to an upstream step by step, send nothing, and say what is wrong and what to do."`
 	Hash    hashCmd    `cmd:"" help:"Turn a password into a password_hash, or make up both."`
 	Cert    certCmd    `cmd:"" help:"Make certificates, and a private CA for devices to trust."`
 	DKIM    dkimCmd    `cmd:"" name:"dkim" help:"Make keys that sign outgoing mail, and check their records."`

@@ -72,7 +72,7 @@ upstreams:
       ca: {{.File "ca.pem"}}
   - name: graph
     preset: microsoft365-graph
-    address: "{{index .Addresses "graph"}}"
+    address: "https://{{index .Addresses "graph"}}"
     ca: {{.File "ca.pem"}}
     mailbox: relay@graph.example
     oauth:
@@ -101,7 +101,7 @@ upstreams:
     password: {{(index .Data.Google.Mailboxes 0).AppPassword}}
   - name: gmail-api
     preset: gmail-api
-    address: "{{index .Addresses "gmail-api"}}"
+    address: "https://{{index .Addresses "gmail-api"}}"
     ca: {{.File "ca.pem"}}
     mailbox: relay@workspace.example
     oauth:

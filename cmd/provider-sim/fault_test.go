@@ -11,7 +11,7 @@ import (
 
 func TestFaultsBySMTP(t *testing.T) {
 	s := startSim(t, "1m", "")
-	login := map[string]any{"mechanism": "LOGIN", "user": "relay@example.com", "secret": "sim-mailbox-password"}
+	login := map[string]any{"mechanism": "LOGIN", "user": "relay@example.com", "secret": "sim-mailbox-5ac1e7"}
 	send := func() (string, error) {
 		r, err := s.python("smtp", s.letter("microsoft-smtp", login))
 		return r.transcript(), err

@@ -21,7 +21,7 @@ func TestMicrosoftBySMTP(t *testing.T) {
 			[]string{"ehlo 250", "SIZE 157286400", "STARTTLS", "ehlo tls 250", "AUTH LOGIN XOAUTH2", "auth 235 2.7.0", "end 250 2.0.0 OK"}},
 		{"takes a token in two steps", map[string]any{"mechanism": "XOAUTH2", "user": "relay@example.com", "secret": token, "two_steps": true},
 			[]string{"prompt 334 \n", "auth 235", "end 250"}},
-		{"takes a password", map[string]any{"mechanism": "LOGIN", "user": "relay@example.com", "secret": "sim-mailbox-password"},
+		{"takes a password", map[string]any{"mechanism": "LOGIN", "user": "relay@example.com", "secret": "sim-mailbox-5ac1e7"},
 			[]string{"auth 235", "end 250"}},
 		{"sends as another address it may", map[string]any{"mechanism": "XOAUTH2", "user": "relay@example.com", "secret": token, "from": "scan@example.com", "message": "From: scan@example.com\r\n\r\na\r\n"},
 			[]string{"end 250"}},
@@ -38,17 +38,17 @@ func TestMicrosoftBySMTP(t *testing.T) {
 			[]string{"auth 535 5.7.139", "SmtpClientAuthentication is disabled for the Tenant"}},
 		{"says that SMTP AUTH is off for a mailbox", map[string]any{"mechanism": "XOAUTH2", "user": "smtpoff@example.com", "secret": token},
 			[]string{"auth 535 5.7.139", "for the Mailbox"}},
-		{"says that passwords are off", map[string]any{"mechanism": "LOGIN", "user": "nobasic@example.com", "secret": "sim-mailbox-password"},
+		{"says that passwords are off", map[string]any{"mechanism": "LOGIN", "user": "nobasic@example.com", "secret": "sim-mailbox-5ac1e7"},
 			[]string{"auth 535 5.7.139", "basic authentication is disabled"}},
-		{"says that a policy is in the way", map[string]any{"mechanism": "LOGIN", "user": "policy@example.com", "secret": "sim-mailbox-password"},
+		{"says that a policy is in the way", map[string]any{"mechanism": "LOGIN", "user": "policy@example.com", "secret": "sim-mailbox-5ac1e7"},
 			[]string{"auth 535 5.7.139", "did not meet the criteria"}},
-		{"says that passwords are gone", map[string]any{"mechanism": "LOGIN", "user": "retired@example.com", "secret": "sim-mailbox-password"},
+		{"says that passwords are gone", map[string]any{"mechanism": "LOGIN", "user": "retired@example.com", "secret": "sim-mailbox-5ac1e7"},
 			[]string{"auth 550 5.7.30 Basic authentication is not supported for Client Submission."}},
 		{"denies another From", map[string]any{"mechanism": "XOAUTH2", "user": "relay@example.com", "secret": token, "message": "From: boss@example.com\r\n\r\na\r\n"},
 			[]string{"554 5.2.252 SendAsDenied; relay@example.com not allowed to send as boss@example.com"}},
 		{"refuses what is too large at MAIL", map[string]any{"mechanism": "XOAUTH2", "user": "relay@example.com", "secret": token, "options": []string{"SIZE=157286401"}},
 			[]string{"mail 552 5.3.4"}},
-		{"refuses when Sent Items is full", map[string]any{"mechanism": "LOGIN", "user": "full@example.com", "secret": "sim-mailbox-password", "from": "full@example.com", "message": "From: full@example.com\r\n\r\na\r\n", "count": 2},
+		{"refuses when Sent Items is full", map[string]any{"mechanism": "LOGIN", "user": "full@example.com", "secret": "sim-mailbox-5ac1e7", "from": "full@example.com", "message": "From: full@example.com\r\n\r\na\r\n", "count": 2},
 			[]string{"end 250", "554 5.2.2 mailbox full"}},
 	} {
 		t.Run(c.does, func(t *testing.T) { must(t, s.smtp("microsoft-smtp", c.more), c.want...) })
@@ -65,7 +65,7 @@ func TestMicrosoftBySMTP(t *testing.T) {
 func TestMicrosoftLimits(t *testing.T) {
 	s := startSim(t, "1m", "microsoft: {limits: {messages: 2, excess: refuse, recipients: 4, recipients_per_message: 2}}")
 	as := func(user string, more map[string]any) map[string]any {
-		args := map[string]any{"mechanism": "LOGIN", "user": user, "secret": "sim-mailbox-password", "from": user, "message": "From: " + user + "\r\n\r\na\r\n"}
+		args := map[string]any{"mechanism": "LOGIN", "user": user, "secret": "sim-mailbox-5ac1e7", "from": user, "message": "From: " + user + "\r\n\r\na\r\n"}
 		for name, value := range more {
 			args[name] = value
 		}
@@ -83,7 +83,7 @@ func TestMicrosoftLimits(t *testing.T) {
 
 func TestMicrosoftDelaysWhatIsTooMuch(t *testing.T) {
 	s := startSim(t, "1s", "microsoft: {limits: {messages: 2}}")
-	said := s.smtp("microsoft-smtp", map[string]any{"mechanism": "LOGIN", "user": "relay@example.com", "secret": "sim-mailbox-password", "count": 5})
+	said := s.smtp("microsoft-smtp", map[string]any{"mechanism": "LOGIN", "user": "relay@example.com", "secret": "sim-mailbox-5ac1e7", "count": 5})
 	if strings.Count(said, "end 250") != 5 {
 		t.Errorf("not all were taken:\n%s", said)
 	}
@@ -96,14 +96,14 @@ func TestMicrosoftDelaysWhatIsTooMuch(t *testing.T) {
 
 func TestMicrosoftRecipientsOfADay(t *testing.T) {
 	s := startSim(t, "1m", "microsoft: {limits: {recipients: 3}}")
-	must(t, s.smtp("microsoft-smtp", map[string]any{"mechanism": "LOGIN", "user": "relay@example.com", "secret": "sim-mailbox-password",
+	must(t, s.smtp("microsoft-smtp", map[string]any{"mechanism": "LOGIN", "user": "relay@example.com", "secret": "sim-mailbox-5ac1e7",
 		"to": []string{"a@example.org", "b@example.org"}, "count": 2}), "end 250", "554 5.2.0", "SubmissionQuotaExceededException")
 }
 
 func TestMicrosoftConnectionsOfAMailbox(t *testing.T) {
 	s := startSim(t, "1m", "")
 	s.control("POST", "/faults", `{"where":"microsoft-smtp","at":"data","hang":true,"times":3}`, nil)
-	sender := map[string]any{"mechanism": "LOGIN", "user": "relay@example.com", "secret": "sim-mailbox-password"}
+	sender := map[string]any{"mechanism": "LOGIN", "user": "relay@example.com", "secret": "sim-mailbox-5ac1e7"}
 	for range 3 {
 		s.leave("smtp", s.letter("microsoft-smtp", sender))
 	}
@@ -113,7 +113,7 @@ func TestMicrosoftConnectionsOfAMailbox(t *testing.T) {
 		return len(left) == 0
 	})
 	must(t, s.smtp("microsoft-smtp", sender), "mail 250", "432 4.3.2 STOREDRV.ClientSubmit; sender thread limit exceeded")
-	second := map[string]any{"mechanism": "LOGIN", "user": "second@example.com", "secret": "sim-mailbox-password", "from": "second@example.com", "message": "From: second@example.com\r\n\r\na\r\n"}
+	second := map[string]any{"mechanism": "LOGIN", "user": "second@example.com", "secret": "sim-mailbox-5ac1e7", "from": "second@example.com", "message": "From: second@example.com\r\n\r\na\r\n"}
 	must(t, s.smtp("microsoft-smtp", second), "end 250")
 }
 
@@ -147,7 +147,7 @@ func TestGmailBySMTP(t *testing.T) {
 			[]string{`challenge 334 {"status":"400"`, "auth 535 5.7.8"}},
 		{"wants the scope of SMTP", "gmail-smtp", with(map[string]any{"mechanism": "XOAUTH2", "secret": s.serviceToken("relay@workspace.example", "https://www.googleapis.com/auth/gmail.send")}),
 			[]string{"challenge 334", "auth 535"}},
-		{"wants an app password", "gmail-smtp", with(map[string]any{"secret": "sim-mailbox-password"}), []string{"auth 534 5.7.9 Application-specific password required"}},
+		{"wants an app password", "gmail-smtp", with(map[string]any{"secret": "sim-mailbox-5ac1e7"}), []string{"auth 534 5.7.9 Application-specific password required"}},
 		{"sends to the browser", "gmail-smtp", with(map[string]any{"user": "browser@workspace.example"}), []string{"auth 534 5.7.14", "log in via your web browser"}},
 		{"refuses a wrong password", "gmail-smtp", with(map[string]any{"secret": "wrong"}), []string{"auth 535 5.7.8"}},
 		{"wants a login", "gmail-smtp", with(map[string]any{"mechanism": ""}), []string{"mail 530 5.5.1 Authentication Required"}},
@@ -202,7 +202,7 @@ func TestSwaksAndCurl(t *testing.T) {
 	s := startSim(t, "1m", "")
 	for _, c := range [][]string{
 		{"swaks", "--server", s.address["microsoft-smtp"], "--tls", "--tls-verify", "--tls-ca-path", filepath.Join(s.dir, "ca.pem"),
-			"--auth", "LOGIN", "--auth-user", "relay@example.com", "--auth-password", "sim-mailbox-password", "--from", "relay@example.com", "--to", "a@example.org"},
+			"--auth", "LOGIN", "--auth-user", "relay@example.com", "--auth-password", "sim-mailbox-5ac1e7", "--from", "relay@example.com", "--to", "a@example.org"},
 		{"swaks", "--server", s.address["gmail-smtp"], "--tls", "--auth", "PLAIN", "--auth-user", "relay@workspace.example",
 			"--auth-password", "abcdefghijklmnop", "--from", "relay@workspace.example", "--to", "b@example.org"},
 		{"curl", "-sS", "--ssl-reqd", "--cacert", filepath.Join(s.dir, "ca.pem"), "--url", "smtp://" + s.address["microsoft-smtp"], "--login-options", "AUTH=XOAUTH2",
