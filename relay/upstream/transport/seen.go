@@ -76,13 +76,8 @@ var claims = []string{"aud", "roles", "scp", "appid", "tid", "exp"}
 // SeenToken are the claims of an access token that is a JWT (RFC 9068). They are
 // not verified: the token is not for us. The token itself is not among them.
 func SeenToken(token string) []string {
-	parts := strings.Split(token, ".")
-	if len(parts) != 3 {
-		return []string{"a token whose content only its provider can read"}
-	}
-	text, err := base64.RawURLEncoding.DecodeString(parts[1])
-	var all map[string]any
-	if err != nil || json.Unmarshal(text, &all) != nil {
+	all := claimsOf(token)
+	if all == nil {
 		return []string{"a token whose content only its provider can read"}
 	}
 	var facts []string
@@ -92,17 +87,43 @@ func SeenToken(token string) []string {
 		case name == "exp" && ok:
 			seconds, _ := value.(float64)
 			at := time.Unix(int64(seconds), 0)
-			facts = append(facts, fmt.Sprintf("exp: %s (in %v)", at.UTC().Format(time.DateTime), time.Until(at).Round(time.Second)))
+			facts = append(facts, fmt.Sprintf("exp: %s UTC (in %v)", at.UTC().Format(time.DateTime), time.Until(at).Round(time.Second)))
 		case ok:
 			facts = append(facts, name+": "+plainly(value))
-		case name == "aud":
-			facts = append(facts, "aud: none")
 		}
 	}
-	if all["roles"] == nil && all["scp"] == nil {
+	if rights, _ := TokenRights(token); len(rights) == 0 {
 		facts = append(facts, "neither roles nor scp: the application was given no permission for this resource")
 	}
 	return facts
+}
+
+// TokenRights are what an access token that is a JWT names as roles or scp; not
+// known of any other.
+func TokenRights(token string) (rights []string, known bool) {
+	all := claimsOf(token)
+	if all == nil {
+		return nil, false
+	}
+	for _, name := range []string{"roles", "scp"} {
+		if value, ok := all[name]; ok && value != nil {
+			rights = append(rights, strings.Fields(plainly(value))...)
+		}
+	}
+	return rights, true
+}
+
+// claimsOf reads the claims of a JWT; nil of anything else.
+func claimsOf(token string) (all map[string]any) {
+	parts := strings.Split(token, ".")
+	if len(parts) != 3 {
+		return nil
+	}
+	text, err := base64.RawURLEncoding.DecodeString(parts[1])
+	if err != nil || json.Unmarshal(text, &all) != nil {
+		return nil
+	}
+	return all
 }
 
 // plainly is a claim as text: one value, or several.
