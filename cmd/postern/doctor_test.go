@@ -212,3 +212,68 @@ func listing(t *testing.T, dir string) string {
 	}
 	return strings.Join(names, "\n")
 }
+
+// TestDoctorLooksAtTokensAndAPIs decodes what Microsoft's tokens say, and never
+// shows one.
+func TestDoctorLooksAtTokensAndAPIs(t *testing.T) {
+	p := startProviders(t, "1m", "")
+	r := doctorConfig(t, p.microsoft365("m365", "relay@example.com", simApp, "sim-secret-of-the-gateway", "")+
+		p.microsoft365("rightless", "relay@example.com", simRightless, "sim-secret-without-rights", "")+
+		p.microsoft365("secretless", "relay@example.com", simApp, "wrong", "")+
+		p.graph("graph")+
+		strings.Replace(p.graph("gone"), "relay@graph.example", "gone@graph.example", 1)+
+		p.google("gmail", "gmail", "relay@workspace.example", "")+
+		p.google("api", "gmail-api", "relay@workspace.example", "")+
+		p.google("nobody", "gmail-api", "nobody@workspace.example", ""))
+	for _, c := range []struct {
+		upstream, fault string
+		good            bool
+		step            string
+		want            []string
+	}{
+		{"m365", "", true, "token", []string{"aud: https://outlook.office365.com", "roles: SMTP.SendAsApp", "exp: ", "flow client_credentials, state ok"}},
+		{"m365", "", true, "auth", []string{"XOAUTH2 as relay@example.com"}},
+		{"rightless", "", false, "token", []string{"neither roles nor scp"}},
+		{"rightless", "", false, "auth", []string{"a second token, just issued, is refused as well", "New-ServicePrincipal -AppId " + simRightless, "flows device and authorization_code"}},
+		{"secretless", "", false, "token", []string{"AADSTS7000215", "client_secret: it is the value of the secret, not its id"}},
+		{"m365", "secret-expired", false, "token", []string{"AADSTS7000222", "make a new secret in Entra"}},
+		{"m365", "token-down", false, "token", []string{"127.0.0.1"}},
+		{"m365", "token-html", false, "token", nil},
+		{"graph", "", true, "token", []string{"aud: https://graph.microsoft.com", "Mail.Send"}},
+		{"graph", "", true, "request", []string{"the token is taken"}},
+		{"graph", `{"where":"graph","status":403,"body":"{\"error\":{\"code\":\"ErrorAccessDenied\",\"message\":\"Access is denied.\"}}"}`, false, "request", []string{"ErrorAccessDenied", "Mail.Send"}},
+		{"graph", `{"where":"microsoft-login","at":"token","merge":{"access_token":"e30.eyJhdWQiOiJodHRwczovL2dyYXBoLm1pY3Jvc29mdC5jb20ifQ.e30"}}`, false, "token", []string{"does not name Mail.Send", "admin consent"}},
+		{"gone", "", false, "request", []string{"ErrorInvalidUser", "check mailbox"}},
+		{"gmail", "", true, "auth", []string{"OAUTHBEARER as relay@workspace.example"}},
+		{"api", "", true, "request", []string{"the token is taken"}},
+		{"nobody", "", false, "token", []string{"Invalid email or User ID"}},
+		{"gmail", "google-invalid-grant", false, "token", []string{"invalid_grant"}},
+	} {
+		t.Run(c.upstream+" "+c.step+" "+c.fault, func(t *testing.T) {
+			if fault := c.fault; fault != "" {
+				if fault[0] != '{' {
+					fault = fmt.Sprintf(`{"name": %q}`, fault)
+				}
+				p.fault(fault)
+				defer p.mend()
+			}
+			f, code := r.examine(c.upstream)
+			if f.Good != c.good || code == 0 != c.good {
+				t.Errorf("exit code %d, %s", code, f.results())
+			}
+			for _, want := range c.want {
+				if !strings.Contains(f.said(c.step), want) {
+					t.Errorf("%s says\n%s\nwant %q", c.step, f.said(c.step), want)
+				}
+			}
+			for _, s := range f.Steps {
+				if said := f.said(s.Step); strings.Contains(said, "eyJ") || strings.Contains(said, "ya29.") {
+					t.Errorf("%s shows a token:\n%s", s.Step, said)
+				}
+			}
+		})
+	}
+	if n := len(p.messages()); n != 0 {
+		t.Errorf("%d messages were sent", n)
+	}
+}

@@ -16,12 +16,14 @@
 //	login_test.go      the tokens of upstreams, and postern login
 //	load_test.go       thousands of messages, each arrives once; kill -9
 //	reload_test.go     SIGHUP and SIGTERM
+//	provider_test.go   from a printer through Microsoft 365 and Google, as provider-sim has them
+//	doctor_test.go     what keeps an upstream from taking mail, and what to do
 //	secret_test.go     no output ever shows a secret
 //
 // The others are the stage: relay_test.go runs the binary, smarthost_test.go
 // runs Postfix, exim_test.go Exim, verify_test.go those who verify signatures,
 // maildir_test.go reads what is delivered, oidc_test.go runs an authorization
-// server, dialogue_test.go speaks SMTP command by command, storm_test.go is many
+// server, providers_test.go provider-sim, dialogue_test.go speaks SMTP command by command, storm_test.go is many
 // clients at once.
 package main_test
 
