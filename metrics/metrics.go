@@ -31,7 +31,7 @@ var (
 	AttemptOutcomes   = []string{"delivered", "deferred", "failed", "uncertain", "unreachable"}
 	ReplyClasses      = []string{"2xx", "4xx", "5xx", "none"}
 	UpstreamPhases    = []string{"token", "connect", "tls", "auth", "envelope", "data"}
-	UpstreamStates    = []string{"up", "down"}
+	UpstreamStates    = []string{"up", "down", "probing", "held"}
 	ReloadResults     = []string{"ok", "refused"}
 	DKIMResults       = []string{"ok", "failed"}
 	OAuthResults      = []string{"ok", "failed", "refused", "unsaved"}
@@ -72,6 +72,9 @@ type Metrics struct {
 	UpstreamReplies     *prometheus.CounterVec   // upstream, class
 	UpstreamPhase       *prometheus.HistogramVec // upstream, phase
 	UpstreamState       *prometheus.GaugeVec     // upstream, state
+
+	UpstreamHoldUntil    *prometheus.GaugeVec     // upstream
+	UpstreamThrottleWait *prometheus.HistogramVec // upstream
 
 	OAuthRefreshes   *prometheus.CounterVec // upstream, result
 	OAuthState       *prometheus.GaugeVec   // upstream, state
@@ -129,6 +132,9 @@ func New(version, commit string) *Metrics {
 		UpstreamReplies:     f.counters("upstream_replies_total", "Final replies of the upstream by their class; none is a lost answer.", "upstream", "class"),
 		UpstreamPhase:       f.histograms("upstream_phase_seconds", "Time the upstream took for each phase.", seconds, "upstream", "phase"),
 		UpstreamState:       f.gauges("upstream_state", "1 for the state the upstream is in, 0 for the others.", "upstream", "state"),
+
+		UpstreamHoldUntil:    f.gauges("upstream_hold_until_timestamp_seconds", "Unix time until which the upstream is held; 0 when it is not, or without an end.", "upstream"),
+		UpstreamThrottleWait: f.histograms("upstream_throttle_wait_seconds", "Time for which mail that was due waited because its mailbox may send no more for now.", []float64{.1, .5, 1, 5, 10, 30, 60, 300, 900, 3600, 4 * 3600, 24 * 3600}, "upstream"),
 
 		OAuthRefreshes:   f.counters("oauth_refreshes_total", "Access tokens asked for: failed will be tried again, refused waits for a person, unsaved is a new refresh token that could not be stored.", "upstream", "result"),
 		OAuthState:       f.gauges("oauth_state", "1 for the state the upstream's access tokens are in, 0 for the others.", "upstream", "state"),
@@ -206,6 +212,8 @@ func (m *Metrics) Expect(n Names) {
 		each(ReplyClasses, func(v string) { m.UpstreamReplies.WithLabelValues(u, v) })
 		each(UpstreamPhases, func(v string) { m.UpstreamPhase.WithLabelValues(u, v) })
 		each(UpstreamStates, func(v string) { m.UpstreamState.WithLabelValues(u, v) })
+		m.UpstreamHoldUntil.WithLabelValues(u)
+		m.UpstreamThrottleWait.WithLabelValues(u)
 	}
 	for _, u := range n.OAuth {
 		each(OAuthResults, func(v string) { m.OAuthRefreshes.WithLabelValues(u, v) })

@@ -11,6 +11,7 @@ import (
 	"postern/relay/setting"
 	"postern/relay/upstream/preset"
 	"postern/relay/upstream/smtp"
+	"postern/relay/upstream/throttle"
 	"postern/relay/upstream/transport"
 	"postern/relay/upstream/webapi"
 )
@@ -63,8 +64,8 @@ type Upstream struct {
 	// LookAhead says the envelope of the next message while the final dot of the one
 	// before is not answered yet.
 	LookAhead bool `yaml:"lookahead"`
-	// Mailbox is the user name of tokens where Username is empty. It is that of the
-	// room rewrite, whose key it is.
+	// Mailbox is the user name of tokens where Username is empty, and what the
+	// provider counts mail by. It is that of the room rewrite, whose key it is.
 	Mailbox message.Address `yaml:"-"`
 	// Weight is its share among those that stand together in a route. Default 1.
 	Weight int    `yaml:"weight"`
@@ -125,6 +126,15 @@ type Limits struct {
 	RecipientsPerMessage int `yaml:"recipients_per_message"`
 	// Size is that of the largest message. 0: as large as the server takes.
 	Size setting.Size `yaml:"size"`
+	// Messages and Recipients of the mailbox in any such period, through whichever
+	// upstream; zero: no limit but what is learned.
+	Messages   setting.Rate `yaml:"messages"`
+	Recipients setting.Rate `yaml:"recipients"`
+}
+
+// throttle is what of the limits counts for the mailbox.
+func (u Upstream) throttle() throttle.Limits {
+	return throttle.Limits{Connections: u.slots(), Messages: u.Limits.Messages, Recipients: u.Limits.Recipients}
 }
 
 // bound is what is offered within the limits.

@@ -6,10 +6,13 @@ import (
 	"time"
 
 	"postern/relay/upstream/smtp"
+	"postern/relay/upstream/transport"
 )
 
 // What the tests see of the inside.
-var Pause = pause
+func Pause(failures int, fault *transport.Unreachable) time.Duration {
+	return pause(failures, *ofFault(fault).trouble)
+}
 
 // Dial has the upstream of that name use dial.
 func (s *Set) Dial(name string, dial func(context.Context) (net.Conn, error)) {

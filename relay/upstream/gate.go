@@ -1,182 +1,262 @@
 package upstream
 
 import (
-	"sync"
 	"time"
 
+	"postern/relay/upstream/throttle"
 	"postern/relay/upstream/transport"
 )
 
-// gate hands out the slots of one upstream, and none while its breaker is open.
+// gate hands out the slots of one upstream: none while its breaker is open, and
+// no more than its mailbox has room for. It is guarded by the lock of its mailbox.
 type gate struct {
-	mu       sync.Mutex
+	box      *mailbox
 	capacity int
 	taken    int
-	watchers map[chan struct{}]bool // true: waits for one of our slots
+	watchers map[chan struct{}]*watcher
 	breaker  breaker
 	retired  bool
-	show     func(state string) // exports the state; called with the lock held
+	show     func(state string, until time.Time) // exports the state; called with the lock held
+	waited   func(time.Duration)                 // notes how long the throttle kept somebody waiting
+	said     said
+}
+
+// watcher is somebody who wants to know when take may answer otherwise.
+type watcher struct {
+	waits     bool      // for one of our slots
+	throttled time.Time // since when that was for the mailbox alone; zero if it was not
+}
+
+// said is the last that the upstream had against us.
+type said struct {
+	at         time.Time
+	text, hint string
 }
 
 // grant is the answer to take: slots, or why there are none.
 type grant struct {
 	slots int
+	turn  throttle.Turn
 	probe bool // the one slot is to find out whether the upstream is back
-	full  bool // up, but every slot is taken
-	// again is when the pause of a breaker is over; zero while a probe is
-	// under way, whose end wakes the watchers.
+	full  bool // up, but every slot is taken or the mailbox has no room
+	// again is when the pause of a breaker or of the throttle is over; zero while
+	// something is under way whose end wakes the watchers.
 	again time.Time
 }
 
 // take gives up to max slots. A nil wake is a caller that will not wait; it
 // gets none while others do.
 func (g *gate) take(now time.Time, max int, wake chan struct{}) grant {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	free := g.capacity - g.taken
+	g.box.mu.Lock()
+	defer g.box.mu.Unlock()
+	free := g.width() - g.taken
+	room, again := g.box.room(now)
 	if g.breaker.down() {
-		return g.takeProbe(now, free)
+		return g.takeProbe(now, free, room, again)
 	}
-	if wake == nil && g.awaited() {
+	if wake == nil && g.box.awaited() {
 		free = 0
 	}
-	n := min(max, free)
-	if n <= 0 {
-		if wake != nil {
-			g.watchers[wake] = true
-		}
+	n := min(max, free, room)
+	g.note(now, wake, n > 0, free > 0)
+	switch {
+	case n > 0:
+	case free <= 0:
 		return grant{full: true}
-	}
-	if wake != nil {
-		g.watchers[wake] = false
+	default:
+		return grant{full: true, again: again}
 	}
 	g.taken += n
-	return grant{slots: n}
+	return grant{slots: n, turn: g.box.begin(n, now)}
 }
 
-func (g *gate) takeProbe(now time.Time, free int) grant {
+// note notes that somebody has to wait, for the mailbox alone if there are free
+// slots, or has waited.
+func (g *gate) note(now time.Time, wake chan struct{}, served, free bool) {
+	w := g.watchers[wake]
+	if w == nil {
+		return
+	}
+	w.waits = !served
 	switch {
-	case g.breaker.probing || free <= 0:
+	case served && !w.throttled.IsZero():
+		g.waited(now.Sub(w.throttled))
+		w.throttled = time.Time{}
+	case !served && free && w.throttled.IsZero():
+		w.throttled = now
+	}
+}
+
+// width is how many slots there are.
+func (g *gate) width() int {
+	if g.breaker.slowStart > 0 {
+		return min(g.capacity, g.breaker.slowStart)
+	}
+	return g.capacity
+}
+
+func (g *gate) takeProbe(now time.Time, free, room int, again time.Time) grant {
+	switch b := &g.breaker; {
+	case b.probing || b.endless || free <= 0:
 		return grant{}
-	case now.Before(g.breaker.until):
-		return grant{again: g.breaker.until}
+	case now.Before(b.until):
+		return grant{again: b.until}
+	case room <= 0:
+		return grant{again: again}
 	}
 	g.breaker.probing = true
 	g.taken++
-	return grant{slots: 1, probe: true}
-}
-
-// awaited tells whether anybody waits for one of our slots.
-func (g *gate) awaited() bool {
-	for _, waits := range g.watchers {
-		if waits {
-			return true
-		}
-	}
-	return false
+	g.tell()
+	return grant{slots: 1, probe: true, turn: g.box.begin(1, now)}
 }
 
 // watch has wake filled, if it is empty, whenever take may answer otherwise.
 func (g *gate) watch(wake chan struct{}) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
+	g.box.mu.Lock()
+	defer g.box.mu.Unlock()
 	if g.watchers == nil {
-		g.watchers = map[chan struct{}]bool{}
+		g.watchers = map[chan struct{}]*watcher{}
 	}
-	g.watchers[wake] = false
+	g.watchers[wake] = new(watcher)
+	g.box.gates[g] = true
 }
 
 func (g *gate) unwatch(wake chan struct{}) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
+	g.box.mu.Lock()
+	defer g.box.mu.Unlock()
 	delete(g.watchers, wake)
-}
-
-// wakeAll is called with the lock held.
-func (g *gate) wakeAll() {
-	for wake := range g.watchers {
-		select {
-		case wake <- struct{}{}:
-		default:
-		}
+	if len(g.watchers) == 0 {
+		delete(g.box.gates, g)
 	}
-}
-
-// release gives a slot back; a probe that was never used makes room for another.
-func (g *gate) release(probe bool) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.taken--
-	if probe {
-		g.breaker.probing = false
-	}
-	g.wakeAll()
 }
 
 // fault is why the upstream is down, for a slot that is not the probe; nil
 // when it may be tried.
 func (g *gate) fault(probe bool) *transport.Unreachable {
-	g.mu.Lock()
-	defer g.mu.Unlock()
+	g.box.mu.Lock()
+	defer g.box.mu.Unlock()
 	if probe {
 		return nil
 	}
 	return g.breaker.fault
 }
 
-// succeed and fail tell how a try ended; changed says that it is worth a line
-// in the log.
-func (g *gate) succeed(probe bool) (changed bool) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if !g.breaker.succeed(probe) {
-		return false
+// reserve makes l ready to send to that many: it takes a turn of the mailbox
+// unless it has one, and room for the recipients. Not ok: there is none, until a
+// time, zero when that is not known.
+func (g *gate) reserve(now time.Time, l *Slot, recipients int) (until time.Time, ok bool) {
+	g.box.mu.Lock()
+	defer g.box.mu.Unlock()
+	if !l.begun {
+		room, again := g.box.room(now)
+		if room <= 0 {
+			return again, false
+		}
+		l.turn, l.begun = g.box.begin(1, now), true
 	}
-	g.wakeAll()
-	g.tell()
-	return !g.retired
+	return g.box.reserve(recipients, now)
 }
 
-func (g *gate) fail(now time.Time, probe bool, fault *transport.Unreachable) (until time.Time, changed bool) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	changed = g.breaker.fail(now, probe, fault)
-	g.wakeAll()
-	if changed {
+// release gives a slot back; a probe that was never used makes room for another.
+func (g *gate) release(now time.Time, l *Slot) {
+	g.box.mu.Lock()
+	defer g.box.mu.Unlock()
+	g.taken--
+	if l.begun {
+		g.box.throttle.GiveBack(g.box.since(now))
+	}
+	if l.probe && g.breaker.probing {
+		g.breaker.probing = false
 		g.tell()
 	}
-	return g.breaker.until, changed && !g.retired
+	g.box.wakeAll()
 }
 
-// announce exports the state for the first time.
-func (g *gate) announce() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
+// change is what a try made of the state of an upstream, when that is worth a
+// line in the log.
+type change struct {
+	up      bool
+	trouble *trouble // that is new
+	until   time.Time
+}
+
+// end notes how a try of l ended that was to reach so many.
+func (g *gate) end(now time.Time, l *Slot, recipients int, what lesson) (c change) {
+	g.box.mu.Lock()
+	defer g.box.mu.Unlock()
+	g.box.throttle.End(throttle.Outcome{Turn: l.turn, Reserved: recipients, Delivered: what.delivered,
+		Answered: what.reached, Refusal: what.refusal, Wait: what.wait}, g.box.since(now))
+	l.begun = false
+	if what.said != "" {
+		g.said = said{now, what.said, what.hint}
+	}
+	switch b := &g.breaker; {
+	case what.trouble != nil:
+		if b.fail(now, l.probe, *what.trouble) {
+			c = change{trouble: what.trouble, until: b.until}
+		}
+		l.probe = false
+	case what.reached:
+		c.up = b.succeed(l.probe)
+		if b.slowStart >= g.capacity {
+			b.slowStart = 0
+		}
+		l.probe = false
+	}
 	g.tell()
+	g.box.wakeAll()
+	if g.retired {
+		return change{}
+	}
+	return c
 }
 
-// tell is called with the lock held. Of a retired upstream nothing is told:
-// another one of its name may stand in its place.
+// ask changes the breaker as a person or a new configuration wants it.
+func (g *gate) ask(change func(b *breaker)) {
+	g.box.mu.Lock()
+	defer g.box.mu.Unlock()
+	change(&g.breaker)
+	g.tell()
+	g.box.wakeAll()
+}
+
+// askedFor is the breaker of an upstream that a person holds.
+func (g *gate) askedFor() (b breaker, ok bool) {
+	g.box.mu.Lock()
+	defer g.box.mu.Unlock()
+	return g.breaker, g.breaker.reason == heldAsAsked
+}
+
+// limits are those in force now, configured or learned; 0 for none.
+func (g *gate) limits(now time.Time) (rate float64, connections int) {
+	g.box.mu.Lock()
+	defer g.box.mu.Unlock()
+	return g.box.throttle.Rate(g.box.since(now)), g.box.throttle.Connections(g.box.since(now))
+}
+
+// tell exports the state; called with the lock held. Of a retired upstream
+// nothing is told: another one of its name may stand in its place.
 func (g *gate) tell() {
-	switch {
-	case g.retired:
-	case g.breaker.down():
-		g.show(stateDown)
-	default:
-		g.show(stateUp)
+	if !g.retired {
+		g.show(g.state(), g.breaker.until)
 	}
 }
 
-// endPause makes an upstream that is down ready for a probe.
-func (g *gate) endPause() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.breaker.endPause()
-	g.wakeAll()
+// state is called with the lock held.
+func (g *gate) state() string {
+	switch b := &g.breaker; {
+	case !b.down():
+		return stateUp
+	case b.probing:
+		return stateProbing
+	case b.reason != "":
+		return stateHeld
+	}
+	return stateDown
 }
 
 func (g *gate) retire() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
+	g.box.mu.Lock()
+	defer g.box.mu.Unlock()
 	g.retired = true
 }

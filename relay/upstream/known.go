@@ -73,6 +73,7 @@ func (l Limits) or(p preset.Limits) Limits {
 	l.MessagesPerConnection = cmp.Or(l.MessagesPerConnection, p.MessagesPerConnection)
 	l.RecipientsPerMessage = cmp.Or(l.RecipientsPerMessage, p.RecipientsPerMessage)
 	l.Size = cmp.Or(l.Size, p.Size)
+	l.Messages, l.Recipients = cmp.Or(l.Messages, p.Messages), cmp.Or(l.Recipients, p.Recipients)
 	return l
 }
 

@@ -105,7 +105,7 @@ func (l lane) take(now time.Time, max int, wake chan struct{}) (slots []*Slot, a
 			if g.slots > 0 {
 				group.share.charge(u, g.slots)
 				for range g.slots {
-					slots = append(slots, &Slot{upstream: u, lane: l, share: group.share, probe: g.probe, passed: passed})
+					slots = append(slots, &Slot{upstream: u, lane: l, share: group.share, probe: g.probe, passed: passed, begun: true, turn: g.turn})
 				}
 				return slots, time.Time{}
 			}

@@ -13,6 +13,7 @@ import (
 
 	"postern/metrics"
 	"postern/relay/message"
+	"postern/relay/upstream/throttle"
 	"postern/relay/upstream/transport"
 )
 
@@ -39,6 +40,7 @@ type Set struct {
 	routes    []Route
 	accounts  map[string]Account
 	upstreams map[string]*upstream
+	mailboxes map[string]*mailbox
 	lanes     map[string]lane // those of routes, and the pinned ones
 	names     []string        // of these, as Lanes lists them
 	retired   chan struct{}
@@ -54,7 +56,7 @@ type Set struct {
 // their breakers; old works on, and is none the wiser, until its Retire is
 // called.
 func New(cfg Config, o Options, old *Set) (*Set, error) {
-	s := &Set{routes: cfg.Routes, accounts: o.Accounts, upstreams: map[string]*upstream{},
+	s := &Set{routes: cfg.Routes, accounts: o.Accounts, upstreams: map[string]*upstream{}, mailboxes: map[string]*mailbox{},
 		lanes: map[string]lane{}, retired: make(chan struct{})}
 	if old != nil {
 		s.connecting, s.stop = old.connecting, old.stop
@@ -62,7 +64,7 @@ func New(cfg Config, o Options, old *Set) (*Set, error) {
 		s.connecting, s.stop = context.WithCancel(context.Background())
 	}
 	for _, c := range cfg.Upstreams {
-		u, err := newUpstream(s.connecting, c, o, old)
+		u, err := newUpstream(s.connecting, c, o, s.mailbox(c, old), old)
 		if err != nil {
 			return nil, err
 		}
@@ -86,6 +88,19 @@ func New(cfg Config, o Options, old *Set) (*Set, error) {
 		s.enter(nil)
 	}
 	return s, nil
+}
+
+// mailbox is that of an upstream: the one there is, in this Set or the one
+// before, or a new one.
+func (s *Set) mailbox(c Upstream, old *Set) *mailbox {
+	key := c.mailboxKey()
+	if s.mailboxes[key] == nil && old != nil {
+		s.mailboxes[key] = old.mailboxes[key]
+	}
+	if s.mailboxes[key] == nil {
+		s.mailboxes[key] = newMailbox()
+	}
+	return s.mailboxes[key]
 }
 
 func (s *Set) addRoute(r Route) error {
@@ -197,15 +212,50 @@ func (s *Set) sleep(ctx context.Context, wake <-chan struct{}, now, again time.T
 
 // enter puts the Set in force, in the place of old, which may be nil. Pauses
 // of the upstreams taken over end: what the reload was for may have mended
-// them, such as a new password in the same file.
+// them, such as a new password in the same file. Quotas are not mended so, and
+// what a person asked for stays, whatever else the reload changed.
 func (s *Set) enter(old *Set) {
 	s.inForce.Store(true)
+	s.limit()
 	for name, u := range s.upstreams {
-		if old != nil && old.upstreams[name] == u {
-			u.gate.endPause()
-		} else {
-			u.gate.announce()
+		u.gate.ask(u.successor(old.named(name)))
+	}
+}
+
+// named is the upstream of that name, nil if there is none.
+func (s *Set) named(name string) *upstream {
+	if s == nil {
+		return nil
+	}
+	return s.upstreams[name]
+}
+
+// successor is what becomes of the breaker of u when it takes the place of
+// before, which may be itself, or nil.
+func (u *upstream) successor(before *upstream) func(*breaker) {
+	if before == u {
+		return (*breaker).mended
+	}
+	if before != nil {
+		if asked, ok := before.gate.askedFor(); ok {
+			return func(b *breaker) { *b = asked }
 		}
+	}
+	return func(*breaker) {}
+}
+
+// limit puts the limits of each mailbox in force: the strictest that any of its
+// upstreams has.
+func (s *Set) limit() {
+	limits := map[*mailbox]throttle.Limits{}
+	for _, u := range s.upstreams {
+		limits[u.gate.box] = limits[u.gate.box].Strictest(u.cfg.throttle())
+	}
+	for box, l := range limits {
+		box.mu.Lock()
+		box.throttle.Configure(l)
+		box.wakeAll()
+		box.mu.Unlock()
 	}
 }
 
@@ -222,7 +272,7 @@ func (s *Set) Retire(next *Set) {
 			if next == nil || next.upstreams[name] != u {
 				u.gate.retire()
 				if s.inForce.Load() {
-					u.showState("")
+					u.showState("", time.Time{})
 				}
 				closing.Go(u.transport.Close)
 			}

@@ -1,14 +1,17 @@
 package upstream
 
 import (
+	"cmp"
 	"context"
-	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"postern/relay/message"
+	"postern/relay/setting"
+	"postern/relay/upstream/throttle"
 	"postern/relay/upstream/transport"
 )
 
@@ -22,6 +25,8 @@ type Slot struct {
 	passed   []*upstream // those preferred to it
 	probe    bool
 	used     bool
+	begun    bool          // it has a turn of the mailbox
+	turn     throttle.Turn // then, or in the last Send
 	release  sync.Once
 }
 
@@ -54,7 +59,7 @@ func (l *Slot) Release() {
 		if !l.used {
 			l.share.refund(l.upstream)
 		}
-		l.upstream.gate.release(l.probe)
+		l.upstream.gate.release(time.Now(), l)
 	})
 }
 
@@ -74,8 +79,10 @@ func (l *Slot) Recipients() int {
 // returned, or that of ctx. On an upstream that went down after the slot was
 // taken nothing is tried. Without an error there is a result for each
 // recipient, in their order, and what its reply asks of us; what neither this
-// upstream nor another of the lane can carry has failed. A ctx that ends cuts the connection; the results say
-// what that left open.
+// upstream nor another of the lane can carry has failed, and what its mailbox
+// has no room for is deferred until it has: a slot is good for one message, and a
+// further one needs room at that time. A ctx that ends cuts the connection; the
+// results say what that left open.
 func (l *Slot) Send(ctx context.Context, m *message.Message, prepare transport.Prepare) ([]transport.Result, error) {
 	u := l.upstream
 	l.used = true
@@ -88,8 +95,11 @@ func (l *Slot) Send(ctx context.Context, m *message.Message, prepare transport.P
 	if prepare == nil {
 		prepare = func(transport.Offer) (*message.Message, error) { return m, nil }
 	}
+	if until, ok := u.gate.reserve(time.Now(), l, len(m.To)); !ok {
+		return u.noRoom(m, until), nil
+	}
 	results, err := u.transport.Send(ctx, transport.Letter{Prepare: prepare, Elsewhere: l.elsewhere})
-	l.learn(err)
+	l.learn(len(m.To), results, err)
 	u.learnSplit(results)
 	u.count(m, results, err)
 	return results, err
@@ -114,23 +124,39 @@ func (l *Slot) elsewhere(load transport.Load) bool {
 	})
 }
 
-// learn tells the breaker how a try ended. One that our own side ended says
-// nothing of the upstream.
-func (l *Slot) learn(err error) {
+// noRoom is the result of a message that has to wait for the mailbox.
+func (u *upstream) noRoom(m *message.Message, until time.Time) []transport.Result {
+	wait := max(time.Until(until), time.Second).Round(time.Second)
+	r := transport.Own(message.Deferred, "4.3.2", "not sent yet: %s has no room for a message to %d now; there will be in %s",
+		cmp.Or(u.cfg.Mailbox.String(), u.cfg.Name), len(m.To), setting.Duration(wait))
+	r.Advice.For = wait
+	return slices.Repeat([]transport.Result{r}, len(m.To))
+}
+
+// learn tells the gate how a try to reach so many ended, and the log what is new
+// of the upstream.
+func (l *Slot) learn(recipients int, results []transport.Result, err error) {
 	u := l.upstream
-	var fault *transport.Unreachable
+	what := lessonOf(u.cfg.Name, results, err)
+	u.logChange(u.gate.end(time.Now(), l, recipients, what))
+	if what.refusal != throttle.None {
+		rate, connections := u.gate.limits(time.Now())
+		u.log.Info("upstream throttled", "upstream", u.cfg.Name, "reply", what.said,
+			"messages_per_minute", fmt.Sprintf("%.1f", rate), "connections", connections)
+	}
+}
+
+// logChange says what became of an upstream, and what to do about it.
+func (u *upstream) logChange(c change) {
 	switch {
-	case err == nil || errors.As(err, new(*transport.Unfit)) || errors.As(err, new(transport.Unprepared)):
-		if u.gate.succeed(l.probe) {
-			u.log.Info("upstream up", "upstream", u.cfg.Name)
-		}
-		l.probe = false
-	case errors.As(err, &fault):
-		until, changed := u.gate.fail(time.Now(), l.probe, fault)
-		if changed {
-			u.log.Warn("upstream down", "upstream", u.cfg.Name, "phase", fault.Phase, "error", fault.Err,
-				"hint", fault.Hint, "next", until.UTC().Format(time.RFC3339))
-		}
-		l.probe = false
+	case c.up:
+		u.log.Info("upstream up", "upstream", u.cfg.Name)
+	case c.trouble == nil:
+	case c.trouble.reason == "":
+		u.log.Warn("upstream down", "upstream", u.cfg.Name, "phase", c.trouble.fault.Phase, "error", c.trouble.fault.Err,
+			"hint", c.trouble.fault.Hint, "next", c.until.UTC().Format(time.RFC3339))
+	default:
+		u.log.Warn("upstream held", "upstream", u.cfg.Name, "reason", c.trouble.reason, "phase", c.trouble.fault.Phase, "error", c.trouble.fault.Err,
+			"hint", c.trouble.hint(u.cfg.Name), "next", c.until.UTC().Format(time.RFC3339))
 	}
 }

@@ -4,10 +4,16 @@
 // SMTP smarthost or the capture directory. Each has a number of slots, one for
 // every connection it may have open, and a breaker:
 //
-//   - up: slots are handed out while there are free ones.
+//   - up: slots are handed out while there are free ones, and while its mailbox
+//     has room ([throttle]).
 //   - down: it could not be reached. None is handed out until a pause is over
-//     (1s, doubled at each failure up to 1m), then one at a time, as a probe. A
-//     probe that reaches it brings it up again. A reload ends the pause.
+//     (1s, doubled at each failure up to 1m), then one, as a probe. A reload ends
+//     the pause.
+//   - held: it takes nothing, for a quota (1h, or as long as it says), for want of
+//     consent or as it is configured (1m, doubled up to 15m; a reload ends the
+//     pause), or as a person asked. Then too a probe comes first.
+//   - probing: the probe is under way. When it reaches the upstream, that is up
+//     again, with one more connection for each message that gets through.
 //
 // The ways to an upstream are packages below this one, and transport is the
 // vocabulary they share. What fails before the mail is handed over is the
@@ -73,7 +79,7 @@ func (m made) same(n made) bool {
 
 // newUpstream builds cfg, or returns old's upstream of that name when it was
 // built from the same. It connects until connecting ends.
-func newUpstream(connecting context.Context, cfg Upstream, o Options, old *Set) (*upstream, error) {
+func newUpstream(connecting context.Context, cfg Upstream, o Options, box *mailbox, old *Set) (*upstream, error) {
 	roots, err := readRoots(cfg.CA)
 	if err != nil {
 		return nil, fmt.Errorf("upstream %q: ca: %w", cfg.Name, err)
@@ -89,7 +95,7 @@ func newUpstream(connecting context.Context, cfg Upstream, o Options, old *Set) 
 		return nil, fmt.Errorf("upstream %q: %w", cfg.Name, err)
 	}
 	u := &upstream{cfg: cfg, preset: known, made: from, metrics: o.Metrics, log: o.Log}
-	u.gate.capacity, u.gate.show = cfg.slots(), u.showState
+	u.gate.box, u.gate.capacity, u.gate.show, u.gate.waited = box, cfg.slots(), u.showState, u.waited
 	switch known.Transport {
 	case preset.Capture:
 		u.transport = newCapture(o.DataDir)
@@ -119,19 +125,32 @@ func (u Upstream) api(known *preset.Preset, cfg webapi.Config) transport.Transpo
 
 // States, as the metrics name them.
 const (
-	stateUp   = "up"
-	stateDown = "down"
+	stateUp      = "up"
+	stateDown    = "down"
+	stateProbing = "probing"
+	stateHeld    = "held"
 )
 
-// showState exports the state u is in; "" for one that is no more.
-func (u *upstream) showState(state string) {
-	for _, s := range []string{stateUp, stateDown} {
+// showState exports the state u is in, and until when; "" for one that is no
+// more.
+func (u *upstream) showState(state string, until time.Time) {
+	for _, s := range metrics.UpstreamStates {
 		value := 0.0
 		if s == state {
 			value = 1
 		}
 		u.metrics.UpstreamState.WithLabelValues(u.cfg.Name, s).Set(value)
 	}
+	hold := 0.0
+	if state == stateHeld && !until.IsZero() {
+		hold = float64(until.Unix())
+	}
+	u.metrics.UpstreamHoldUntil.WithLabelValues(u.cfg.Name).Set(hold)
+}
+
+// waited notes how long the throttle kept a lane of u from sending.
+func (u *upstream) waited(d time.Duration) {
+	u.metrics.UpstreamThrottleWait.WithLabelValues(u.cfg.Name).Observe(d.Seconds())
 }
 
 // count adds one attempt at m to the numbers; one that our own side ended

@@ -50,6 +50,24 @@ type Limits struct {
 	Messages, Recipients setting.Rate
 }
 
+// Strictest is of each limit the lower one.
+func (l Limits) Strictest(m Limits) Limits {
+	if l.Connections == 0 || m.Connections > 0 && m.Connections < l.Connections {
+		l.Connections = m.Connections
+	}
+	l.Messages, l.Recipients = lower(l.Messages, m.Messages), lower(l.Recipients, m.Recipients)
+	return l
+}
+
+// lower compares what may go in a long time.
+func lower(a, b setting.Rate) setting.Rate {
+	perDay := func(r setting.Rate) float64 { return float64(r.Count) * float64(day) / float64(r.Per) }
+	if a.IsZero() || !b.IsZero() && perDay(b) < perDay(a) {
+		return b
+	}
+	return a
+}
+
 // Throttle is how much goes through one mailbox. The zero Throttle is ready and
 // holds nothing back.
 type Throttle struct {

@@ -19,6 +19,8 @@ const (
 	PhaseTLS      = "tls"
 	PhaseGreeting = "greeting"
 	PhaseAuth     = "auth"
+	// PhaseHeld is that of an upstream which is held: it was not tried.
+	PhaseHeld = "held"
 )
 
 // Unreachable says that an upstream could not be brought to the point where it
@@ -31,12 +33,16 @@ type Unreachable struct {
 	Err error
 	// Hint says what to do about it.
 	Hint string
-	// Advice is what it asks of us: Configure when nothing but a person helps.
+	// Advice is what it asks of us: Configure when nothing but a person helps,
+	// Slow or Hold when it is there and takes no more.
 	Advice Advice
 }
 
 // Error leaves out the name: whoever shows it says which upstream was tried.
 func (u *Unreachable) Error() string {
+	if u.Hint == "" {
+		return fmt.Sprintf("%s: %v", u.Phase, u.Err)
+	}
 	return fmt.Sprintf("%s: %v; %s", u.Phase, u.Err, u.Hint)
 }
 
