@@ -304,6 +304,40 @@ func (c *queueCollector) Collect(ch chan<- prometheus.Metric) {
 	gauge(c.free, float64(n.FreeBytes))
 }
 
+// UpstreamLimits is what an upstream may send now, configured or learned; 0 for no
+// limit.
+type UpstreamLimits struct {
+	Upstream    string
+	Rate        float64 // messages a minute
+	Connections int
+}
+
+// WatchUpstreams exports, at each scrape, what read tells of the upstreams in
+// force.
+func (m *Metrics) WatchUpstreams(read func() []UpstreamLimits) {
+	m.Registry.MustRegister(&upstreamCollector{read: read,
+		rate:        prometheus.NewDesc("postern_upstream_rate_limit_per_minute", "Messages a minute that may go through the upstream's mailbox, configured or learned; 0 for no limit.", []string{"upstream"}, nil),
+		connections: prometheus.NewDesc("postern_upstream_connection_limit", "Connections that may be used at once, configured or learned, and fewer for a while after an outage.", []string{"upstream"}, nil),
+	})
+}
+
+type upstreamCollector struct {
+	read              func() []UpstreamLimits
+	rate, connections *prometheus.Desc
+}
+
+func (c *upstreamCollector) Describe(ch chan<- *prometheus.Desc) {
+	ch <- c.rate
+	ch <- c.connections
+}
+
+func (c *upstreamCollector) Collect(ch chan<- prometheus.Metric) {
+	for _, u := range c.read() {
+		ch <- prometheus.MustNewConstMetric(c.rate, prometheus.GaugeValue, u.Rate, u.Upstream)
+		ch <- prometheus.MustNewConstMetric(c.connections, prometheus.GaugeValue, float64(u.Connections), u.Upstream)
+	}
+}
+
 // WatchDevices exports, at each scrape, how many devices count knows of each TLS
 // version.
 func (m *Metrics) WatchDevices(count func(version string) int) {

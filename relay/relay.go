@@ -100,6 +100,7 @@ func New(cfg *config.Config, o Options) (*Relay, error) {
 	r.metrics.WatchQueue(func() (metrics.QueueNumbers, error) { return r.queue.Numbers(r.cut) })
 	r.devices, r.recorder = devices.Open(cfg.DataDir, o.Log), devices.NewRecorder(time.Now)
 	r.metrics.WatchDevices(r.devices.Count)
+	r.metrics.WatchUpstreams(func() []metrics.UpstreamLimits { return r.stations.Load().upstreams.Limits() })
 	r.submission = submission.NewServer(gateway{r}, r.metrics, o.Log)
 	r.admin = admin.New(r.metrics.Registry, r.queue.Ready, o.Log)
 	r.control = r.commands(o)

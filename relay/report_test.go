@@ -196,7 +196,7 @@ func TestSuccessIsToldOfOnce(t *testing.T) {
 
 func TestADelayIsToldOf(t *testing.T) {
 	host := newMailServer(t, true)
-	r := (&running{t: t, queue: "{retry: [1s], min_free: 1MiB, warn_after: 1s}"}).start(through(host.address)+postmaster)
+	r := (&running{t: t, queue: "{retry: [1s], min_free: 1MiB, warn_after: 1s}"}).start(through(host.address) + postmaster)
 	r.say("MAIL FROM:<scan@example.com>", "RCPT TO:<later@example.org>", "RCPT TO:<later2@example.org> NOTIFY=FAILURE")
 	e := host.receive(t, "scan@example.com")
 	for _, want := range []string{"Action: delayed", "Final-Recipient: rfc822; later@example.org", "Status: 4.3.2", "Will-Retry-Until: ", "has not been delivered yet"} {
@@ -211,7 +211,7 @@ func TestADelayIsToldOf(t *testing.T) {
 
 func TestWhatExpiresIsToldOf(t *testing.T) {
 	host := newMailServer(t, true)
-	r := (&running{t: t, queue: "{retry: [1s], min_free: 1MiB, expire: 2s}"}).start(through(host.address)+postmaster)
+	r := (&running{t: t, queue: "{retry: [1s], min_free: 1MiB, expire: 2s}"}).start(through(host.address) + postmaster)
 	r.say("MAIL FROM:<scan@example.com>", "RCPT TO:<later@example.org>")
 	e := host.receive(t, "scan@example.com")
 	for _, want := range []string{"Action: failed", "Status: 5.4.7", "smtp; 451 4.3.2 Not now", "have now given up"} {

@@ -37,6 +37,9 @@ type cli struct {
 	Queue   queueCmd   `cmd:"" help:"Look at the messages in the store."`
 	Devices devicesCmd `cmd:"" help:"Look at the devices that submit mail, and at what they say."`
 	Bans    bansCmd    `cmd:"" help:"List and lift bans of those whose logins failed."`
+
+	Upstreams upstreamsCmd `cmd:"" help:"Tell how the upstreams are doing; hold and resume them."`
+
 	Send    sendCmd    `cmd:"" help:"Submit one message, as a device would."`
 	Version versionCmd `cmd:"" help:"Print version and commit."`
 }

@@ -40,6 +40,7 @@ type Set struct {
 	routes    []Route
 	accounts  map[string]Account
 	upstreams map[string]*upstream
+	order     []*upstream // of the configuration
 	mailboxes map[string]*mailbox
 	lanes     map[string]lane // those of routes, and the pinned ones
 	names     []string        // of these, as Lanes lists them
@@ -69,6 +70,7 @@ func New(cfg Config, o Options, old *Set) (*Set, error) {
 			return nil, err
 		}
 		s.upstreams[c.Name] = u
+		s.order = append(s.order, u)
 	}
 	for _, r := range cfg.Routes {
 		if err := s.addRoute(r); err != nil {
