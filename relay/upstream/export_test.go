@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"postern/relay/upstream/smtp"
+	"postern/relay/upstream/throttle"
 	"postern/relay/upstream/transport"
 )
 
@@ -27,4 +28,18 @@ func (s *Set) Hurry(name string, block time.Duration) {
 // Patience has the upstream of that name be waited for as change says.
 func (s *Set) Patience(name string, change func(*smtp.Patience)) {
 	change(&s.upstreams[name].transport.(*smtp.Client).Patience)
+}
+
+// Lesson is what follows from how a try ended, in words.
+func Lesson(results []transport.Result, err error) string {
+	l := lessonOf("one", results, err)
+	switch {
+	case l.trouble != nil && l.trouble.reason != "":
+		return "held for " + l.trouble.reason
+	case l.trouble != nil:
+		return "down"
+	case !l.reached:
+		return "nothing"
+	}
+	return "up" + map[throttle.Refusal]string{throttle.TooFast: ", too fast", throttle.TooMany: ", too many"}[l.refusal]
 }

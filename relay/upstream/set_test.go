@@ -14,7 +14,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"postern/relay/message"
+	"postern/relay/setting"
 	"postern/relay/upstream"
+	"postern/relay/upstream/preset"
 	"postern/relay/upstream/transport"
 )
 
@@ -100,7 +102,10 @@ func newPair(t *testing.T, limits upstream.Limits) pair {
 	p.o, p.log = options(t)
 	var us []upstream.Upstream
 	for _, name := range []string{"one", "two"} {
-		us = append(us, upstream.Upstream{Name: name, Address: name + ":25", TLS: "none", Limits: limits})
+		us = append(us, upstream.Upstream{Name: name, Address: name + ":25", TLS: "none", Limits: limits, Replies: []preset.Rule{
+			{Text: preset.Words{"daily sending quota"}, Action: "hold", For: setting.Duration(time.Hour)},
+			{Text: preset.Words{"mailbox full"}, Action: "configure"},
+		}})
 	}
 	p.cfg = route(us...)
 	p.reopen(t)
