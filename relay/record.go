@@ -58,6 +58,13 @@ func (r *Relay) saveDevices() {
 	}
 }
 
+// saveUpstreams keeps holds and counts for the next run. Mail goes on without.
+func (r *Relay) saveUpstreams() {
+	if err := r.stations.Load().upstreams.Save(); err != nil {
+		r.log.Warn("upstreams", "error", err)
+	}
+}
+
 func (r *Relay) count(d queue.Settled, delay time.Duration) {
 	route := message.RouteOf(d.Lane)
 	if d.State != queue.Queued { // that is no outcome yet

@@ -105,6 +105,7 @@ func New(cfg *config.Config, o Options) (*Relay, error) {
 	r.admin = admin.New(r.metrics.Registry, r.queue.Ready, o.Log)
 	r.control = r.commands(o)
 	r.adopt(s)
+	s.upstreams.Remember()
 	return r, nil
 }
 
@@ -190,6 +191,7 @@ func (r *Relay) watch(ctx context.Context) error {
 		case <-time.After(r.stations.Load().pace()):
 			r.sweep(ctx)
 			r.saveDevices()
+			r.saveUpstreams()
 		}
 	}
 }
@@ -212,6 +214,7 @@ func (r *Relay) drain() {
 	defer context.AfterFunc(ctx, r.stopNow)()
 	defer time.AfterFunc(DrainTime+recordTime, r.stopAll).Stop()
 	r.sending.Wait()
+	r.saveUpstreams()
 	r.stations.Load().upstreams.Close()
 	r.stations.Load().oauth.Close()
 	r.stations.Load().accounts.Close()

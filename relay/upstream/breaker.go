@@ -35,6 +35,13 @@ type trouble struct {
 	wait time.Duration
 }
 
+// held is the trouble of an upstream that nobody tries for that reason.
+func held(upstream, reason string, why error) trouble {
+	t := trouble{reason: reason, fault: &transport.Unreachable{Upstream: upstream, Phase: transport.PhaseHeld, Err: why}}
+	t.fault.Hint = t.hint(upstream)
+	return t
+}
+
 // hint is what a person can do about a hold.
 func (t trouble) hint(upstream string) string {
 	if t.fault.Hint != "" {

@@ -42,6 +42,9 @@ type Set struct {
 	upstreams map[string]*upstream
 	order     []*upstream // of the configuration
 	mailboxes map[string]*mailbox
+	dataDir   string
+	log       *slog.Logger
+	saving    sync.Mutex      // while the memory is written
 	lanes     map[string]lane // those of routes, and the pinned ones
 	names     []string        // of these, as Lanes lists them
 	retired   chan struct{}
@@ -58,6 +61,7 @@ type Set struct {
 // called.
 func New(cfg Config, o Options, old *Set) (*Set, error) {
 	s := &Set{routes: cfg.Routes, accounts: o.Accounts, upstreams: map[string]*upstream{}, mailboxes: map[string]*mailbox{},
+		dataDir: o.DataDir, log: o.Log,
 		lanes: map[string]lane{}, retired: make(chan struct{})}
 	if old != nil {
 		s.connecting, s.stop = old.connecting, old.stop

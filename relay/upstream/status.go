@@ -9,7 +9,6 @@ import (
 
 	"postern/metrics"
 	"postern/relay/setting"
-	"postern/relay/upstream/transport"
 )
 
 // Status is how an upstream is doing. Its JSON is a promise to scripts.
@@ -134,11 +133,11 @@ func (s *Set) Hold(name string, d time.Duration) error {
 	if err != nil {
 		return err
 	}
-	why := trouble{reason: heldAsAsked, wait: d, fault: &transport.Unreachable{Upstream: name, Phase: transport.PhaseHeld, Err: errors.New("as somebody asked")}}
-	why.fault.Hint = why.hint(name)
+	why := held(name, heldAsAsked, errors.New("as somebody asked"))
+	why.wait = d
 	u.gate.ask(func(b *breaker) { b.hold(time.Now(), why) })
 	u.log.Warn("upstream held", "upstream", name, "reason", heldAsAsked, "hint", why.fault.Hint)
-	return nil
+	return s.Save()
 }
 
 // Resume ends a hold or a pause of the upstream of that name: it is tried at once.
@@ -152,7 +151,7 @@ func (s *Set) Resume(name string) error {
 	}
 	u.gate.ask((*breaker).resume)
 	u.log.Info("upstream resumed", "upstream", name)
-	return nil
+	return s.Save()
 }
 
 func (s *Set) find(name string) (*upstream, error) {

@@ -34,14 +34,18 @@ func counted(w *sliding.Window, now time.Duration) (all []Counted) {
 	return all
 }
 
-// Restore counts what was Used before anything of its own.
-func (t *Throttle) Restore(u Used, now time.Duration) {
-	restore(&t.messages, u.Messages, now)
-	restore(&t.recipients, u.Recipients, now)
+// Restore counts what was Used that long ago. It comes before anything is sent.
+func (t *Throttle) Restore(u Used, ago, now time.Duration) {
+	restore(&t.messages, u.Messages, ago, now)
+	restore(&t.recipients, u.Recipients, ago, now)
 }
 
-func restore(w *sliding.Window, all []Counted, now time.Duration) {
+// restore leaves out what makes no sense, and takes what lies in the future, as
+// the clock was set back since, for new.
+func restore(w *sliding.Window, all []Counted, ago, now time.Duration) {
 	for _, c := range all {
-		w.Add(c.N, now-c.Ago, 0)
+		if c.N > 0 && c.Ago >= 0 {
+			w.Add(c.N, now-max(ago+c.Ago, 0), 0)
+		}
 	}
 }
