@@ -53,7 +53,7 @@ func (k queueListCmd) Run(c *cli, std streams) error {
 		}
 		return printJSON(std.out, views)
 	}
-	printList(std.out, entries, k.All, time.Now())
+	printList(std.out, entries, k.All, upstreamsOf(c), time.Now())
 	return nil
 }
 
@@ -80,7 +80,7 @@ func (k queueShowCmd) Run(c *cli, std streams) error {
 	if k.JSON {
 		return printJSON(std.out, view(e))
 	}
-	printEntry(std.out, e)
+	printEntry(std.out, e, upstreamsOf(c))
 	return nil
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"postern/relay"
 	"postern/relay/message"
 	"postern/relay/queue"
 )
@@ -23,7 +25,7 @@ func printJSON(w io.Writer, v any) error {
 
 // printList is a line per recipient, 80 columns wide as long as addresses
 // allow.
-func printList(w io.Writer, entries []queue.Entry, all bool, now time.Time) {
+func printList(w io.Writer, entries []queue.Entry, all bool, up upstreamsWait, now time.Time) {
 	if len(entries) == 0 && !all {
 		fmt.Fprintln(w, "Nothing is waiting. \"postern queue list --all\" lists what has ended too.")
 		return
@@ -32,6 +34,9 @@ func printList(w io.Writer, entries []queue.Entry, all bool, now time.Time) {
 	for _, e := range entries {
 		for _, d := range e.Deliveries {
 			fmt.Fprintf(w, "%s %6s  %-9s  %s -> %s\n", e.ID, age(now.Sub(e.Received)), d.State, path(e.From.String()), path(d.Recipient.Address.String()))
+			if why := up.why(d, now); why != "" {
+				fmt.Fprintf(w, "%18swaiting: %s\n", "", why)
+			}
 			if why := waitingFor(d, now); why != "" {
 				fmt.Fprintf(w, "%18s%s\n", "", why)
 			}
@@ -43,6 +48,27 @@ func printList(w io.Writer, entries []queue.Entry, all bool, now time.Time) {
 			fmt.Fprintf(w, "%18sdamaged: %s\n", "", clean(e.Damaged))
 		}
 	}
+}
+
+// upstreamsWait tells, by lane, why the upstreams of a running relay take nothing
+// now.
+type upstreamsWait map[string]string
+
+// upstreamsOf asks the running relay. Where none runs, mail waits for that.
+func upstreamsOf(c *cli) upstreamsWait {
+	var all relay.Upstreams
+	if c.command("GET", "/upstreams", nil, &all) != nil {
+		return nil
+	}
+	return all.Waiting
+}
+
+// why is what a delivery that is due waits for; "" if that is nothing.
+func (u upstreamsWait) why(d queue.Delivery, now time.Time) string {
+	if d.State != queue.Queued && d.State != queue.Deferred && d.State != queue.Uncertain || d.NextAt.After(now) {
+		return ""
+	}
+	return clean(cmp.Or(u[d.Lane], u[message.RouteOf(d.Lane)]))
 }
 
 // waitingFor says why a delivery has not ended, if there is more to say than
@@ -76,7 +102,7 @@ func way(lane string) string {
 	return "route " + route + " by " + strings.Join(only, " or ")
 }
 
-func printEntry(w io.Writer, e *queue.Entry) {
+func printEntry(w io.Writer, e *queue.Entry, up upstreamsWait) {
 	fmt.Fprintf(w, "id        %s\nreceived  %s %s\nsize      %d bytes\nfrom      %s\n",
 		e.ID, e.Received.Local().Format(time.RFC3339), origin(e), e.Size, path(e.From.String()))
 	for _, d := range e.Deliveries {
@@ -86,6 +112,9 @@ func printEntry(w io.Writer, e *queue.Entry) {
 		}
 		if !d.State.Ended() {
 			fmt.Fprintf(w, ", %s", way(d.Lane))
+		}
+		if why := up.why(d, time.Now()); why != "" {
+			fmt.Fprintf(w, ", waiting: %s", why)
 		}
 		fmt.Fprintln(w)
 	}
