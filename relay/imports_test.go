@@ -19,7 +19,7 @@ var allowedImports = map[string]struct {
 	"postern/relay/queue":              {"metrics relay/message relay/setting", "a room"},
 	"postern/relay/queue/queuetest":    {"metrics relay/message relay/queue relay/setting", "the suite every engine of the store passes"},
 	"postern/relay/queue/volumetest":   {"", "a disk for tests, whose power can be cut"},
-	"postern/relay/upstream":           {"metrics relay/message relay/setting relay/sliding relay/upstream/gmail relay/upstream/graph relay/upstream/preset relay/upstream/smtp relay/upstream/throttle relay/upstream/transport relay/upstream/webapi", "a room, made of those below it"},
+	"postern/relay/upstream":           {"metrics relay/message relay/setting relay/upstream/gmail relay/upstream/graph relay/upstream/preset relay/upstream/smtp relay/upstream/throttle relay/upstream/transport relay/upstream/webapi", "a room, made of those below it"},
 	"postern/relay/upstream/preset":    {"relay/message relay/setting relay/upstream/transport", "what is known of providers"},
 	"postern/relay/upstream/transport": {"relay/message", "what the ways to an upstream have in common"},
 	"postern/relay/upstream/throttle":  {"relay/setting relay/sliding", "how much goes through a mailbox: a value that asks nobody"},

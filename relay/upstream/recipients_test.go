@@ -16,10 +16,12 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
 	"postern/relay/message"
+	"postern/relay/setting"
 	"postern/relay/upstream"
 	"postern/relay/upstream/transport"
 	"postern/rewrite"
@@ -120,9 +122,10 @@ func TestExactlyTheAcceptedRecipients(t *testing.T) {
 	o.Tokens = map[string]transport.Tokens{"graph": &anyToken{}, "gmail": &anyToken{}}
 	smart := smarthost(t, smarthostServer.listen(t))
 	smart.Name = "smtp"
+	much := upstream.Limits{Messages: setting.Rate{Count: 1_000_000, Per: time.Second}, Recipients: setting.Rate{Count: 1_000_000, Per: time.Second}}
 	s := newSet(t, route(smart, upstream.Upstream{Name: "capture", Preset: "capture"},
-		upstream.Upstream{Name: "graph", Preset: "microsoft365-graph", Address: web.URL, Mailbox: address("relay@example.com")},
-		upstream.Upstream{Name: "gmail", Preset: "gmail-api", Address: web.URL, Mailbox: address("relay@example.com")}), o)
+		upstream.Upstream{Name: "graph", Preset: "microsoft365-graph", Address: web.URL, Mailbox: address("relay@example.com"), Limits: much},
+		upstream.Upstream{Name: "gmail", Preset: "gmail-api", Address: web.URL, Mailbox: address("relay@example.com"), Limits: much}), o)
 	get := map[string]func(*rapid.T) arrived{"graph": web.take, "gmail": web.take,
 		"smtp": func(t *rapid.T) arrived {
 			mails := smarthostServer.got()

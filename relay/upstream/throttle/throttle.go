@@ -4,7 +4,7 @@
 //
 // What was configured is kept to exactly: so many connections at once, so many
 // messages and recipients in any period, wherever it begins. Half of the
-// messages may go at once, the others are spread evenly.
+// messages may go at once, the others are spread evenly, at most 10s apart.
 //
 // What nobody told us is learned from refusals. Nothing is held back before the
 // first one.
@@ -35,6 +35,10 @@ const (
 
 	firstPause   = 2 * time.Second
 	longestPause = 5 * time.Minute
+
+	// longestGap bounds how far the second half of a configured rate is spread: one
+	// of a long period is for its sum.
+	longestGap = 10 * time.Second
 
 	// slack is how far messages that came late may catch up with the learned rate.
 	slack = 100 * time.Millisecond
@@ -134,14 +138,15 @@ func (t *Throttle) withinWidth(now time.Duration) (int, time.Duration) {
 }
 
 // withinMessages lets half of the configured messages go at once, and each
-// further one no sooner than its share of the period after the one before.
+// further one no sooner than its share of the period after the one before, or
+// longestGap.
 func (t *Throttle) withinMessages(now time.Duration) (int, time.Duration) {
 	rate := t.limits.Messages
 	if rate.IsZero() {
 		return unlimited, 0
 	}
 	used := t.messages.Count(now, rate.Per) + t.flying
-	half, even := (rate.Count+1)/2, t.last+rate.Per/time.Duration(rate.Count)
+	half, even := (rate.Count+1)/2, t.last+min(rate.Per/time.Duration(rate.Count), longestGap)
 	switch {
 	case used >= rate.Count:
 		return 0, later(t.messages.Room(t.flying+1, now, rate), now)
