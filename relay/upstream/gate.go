@@ -187,6 +187,9 @@ func (g *gate) end(now time.Time, l *Slot, recipients int, what lesson) (c chang
 	g.box.throttle.End(throttle.Outcome{Turn: l.turn, Reserved: recipients, Delivered: what.delivered,
 		Answered: what.reached, Refusal: what.refusal, Wait: what.wait}, g.box.since(now))
 	l.begun = false
+	if what.turnedAway != nil && g.taken == 1 {
+		what.trouble = what.turnedAway
+	}
 	if what.said != "" {
 		g.said = said{now, what.said, what.hint}
 	}

@@ -16,6 +16,9 @@ type lesson struct {
 	reached bool
 	// trouble is why it takes nothing; nil for none.
 	trouble *trouble
+	// turnedAway is its trouble if there was nothing else on its way: then it was
+	// not us who asked too much of it.
+	turnedAway *trouble
 	// refusal is what was too much, and wait how long to pause for it.
 	refusal throttle.Refusal
 	wait    time.Duration
@@ -53,6 +56,7 @@ func ofFault(fault *transport.Unreachable) lesson {
 	case fault.Advice.Action == transport.Slow:
 		l.reached = true
 		l.refusal, l.wait = tooMuch(fault.Err.Error()), fault.Advice.For
+		l.turnedAway = &trouble{fault: fault}
 	case fault.Advice.Action == transport.Hold:
 		l.trouble = &trouble{fault: fault, reason: heldForQuota, wait: fault.Advice.For}
 	case fault.Advice.Action == transport.Configure || fault.Advice.Action == transport.Reauth || fault.LoginRefused():
