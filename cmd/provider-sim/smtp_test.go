@@ -72,7 +72,7 @@ func TestMicrosoftLimits(t *testing.T) {
 		return args
 	}
 	must(t, s.smtp("microsoft-smtp", as("relay@example.com", map[string]any{"count": 3})),
-		"end 250", "end 250", "432 4.3.2 STOREDRV.ClientSubmit; sender thread limit exceeded")
+		"end 250", "end 250", "432 4.3.2 STOREDRV.ClientSubmit; sender submission rate exceeded")
 	must(t, s.smtp("microsoft-smtp", as("second@example.com", map[string]any{"to": []string{"a@example.org", "b@example.org", "c@example.org"}})),
 		"rcpt 250", "rcpt 250", "rcpt 452 4.5.3", "end 250")
 	must(t, s.smtp("microsoft-smtp", as("full@example.com", map[string]any{"to": []string{"a@example.org", "b@example.org"}})), "end 250")

@@ -187,7 +187,7 @@ func (m Microsoft) hasRoom(s *Session, mailbox world.Mailbox, recipients int) st
 		}
 		m.World.Count(world.MicrosoftSMTP, "over the rate")
 		if limits.Excess == "refuse" {
-			return "432 4.3.2 STOREDRV.ClientSubmit; sender thread limit exceeded" + host
+			return "432 4.3.2 STOREDRV.ClientSubmit; sender submission rate exceeded" + host // no words of Microsoft, who delays
 		}
 		s.Wait(wait)
 	}
