@@ -139,14 +139,14 @@ func New(version, commit string) *Metrics {
 		OAuthRefreshes:   f.counters("oauth_refreshes_total", "Access tokens asked for: failed will be tried again, refused waits for a person, unsaved is a new refresh token that could not be stored.", "upstream", "result"),
 		OAuthState:       f.gauges("oauth_state", "1 for the state the upstream's access tokens are in, 0 for the others.", "upstream", "state"),
 		OAuthExpiry:      f.gauges("oauth_token_expiry_timestamp_seconds", "Unix time at which the access token expires; 0 when there is none.", "upstream"),
-		CredentialExpiry: f.gauges("credential_expiry_timestamp_seconds", "Unix time at which a client secret or certificate of an upstream expires.", "kind", "name"),
+		CredentialExpiry: f.gauges("credential_expiry_timestamp_seconds", "Unix time at which what somebody must renew expires: client_secret and certificate of the upstream of that name, listener_certificate in the file of that name.", "kind", "name"),
 
 		DeliverySeconds:     f.histograms("delivery_seconds", "Time from acceptance to delivery.", []float64{.01, .1, .5, 1, 5, 10, 30, 60, 300, 900, 3600, 4 * 3600, 24 * 3600}, "route"),
 		Deliveries:          f.counters("deliveries_total", "Attempts settled per recipient.", "route", "outcome"),
 		DeliveriesUncertain: f.counters("deliveries_uncertain_total", "Recipients whose delivery may or may not have been made.", "upstream"),
 		Bounces:             f.counters("bounces_total", "Recipients reported on to the sender or in a digest, by what became of them; silent are those nobody is told of.", "policy", "result"),
 		Reloads:             f.counters("config_reloads_total", "Configuration reloads; refused ones left the old configuration running.", "result"),
-		AccountLastMessage:  f.gauges("account_last_message_timestamp_seconds", "Unix time of the account's last accepted message.", "account"),
+		AccountLastMessage:  f.gauges("account_last_message_timestamp_seconds", "Unix time of the account's last accepted message; 0 when there was none since the start.", "account"),
 	}
 	build := f.gauges("build_info", "1; the labels say what is running.", "version", "commit", "goversion")
 	goVersion := "unknown"
@@ -216,6 +216,8 @@ func (m *Metrics) Expect(n Names) {
 		m.UpstreamThrottleWait.WithLabelValues(u)
 	}
 	for _, u := range n.OAuth {
+		m.OAuthExpiry.WithLabelValues(u)
+		each(OAuthStates, func(v string) { m.OAuthState.WithLabelValues(u, v) })
 		each(OAuthResults, func(v string) { m.OAuthRefreshes.WithLabelValues(u, v) })
 	}
 	for _, route := range n.Routes {
@@ -245,6 +247,28 @@ func (m *Metrics) accountLabel(account string) string {
 		return account
 	}
 	return "other"
+}
+
+// ObserveWith adds seconds to h for the message with that id, which those who ask
+// for OpenMetrics are shown as the exemplar; "" for no message.
+func ObserveWith(h prometheus.Observer, seconds float64, id string) {
+	if with, ok := h.(prometheus.ExemplarObserver); ok && id != "" {
+		with.ObserveWithExemplar(seconds, prometheus.Labels{"id": id})
+		return
+	}
+	h.Observe(seconds)
+}
+
+// WatchReady exports at each scrape whether mail is taken.
+func (m *Metrics) WatchReady(ready func() error) {
+	m.Registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Namespace: "postern", Name: "ready", Help: "1 while mail is taken, 0 while it is not, as /readyz says with the reason.",
+	}, func() float64 {
+		if ready() != nil {
+			return 0
+		}
+		return 1
+	}))
 }
 
 // QueueNumbers is what the store knows when it is asked.

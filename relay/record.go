@@ -4,6 +4,7 @@ import (
 	"strings"
 	"time"
 
+	"postern/metrics"
 	"postern/relay/message"
 	"postern/relay/queue"
 )
@@ -72,7 +73,7 @@ func (r *Relay) count(d queue.Settled, delay time.Duration) {
 	}
 	switch d.State {
 	case queue.Delivered:
-		r.metrics.DeliverySeconds.WithLabelValues(route).Observe(delay.Seconds())
+		metrics.ObserveWith(r.metrics.DeliverySeconds.WithLabelValues(route), delay.Seconds(), d.ID)
 	case queue.Uncertain:
 		r.metrics.DeliveriesUncertain.WithLabelValues(d.Upstream).Inc()
 	}

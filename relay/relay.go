@@ -96,6 +96,7 @@ func New(cfg *config.Config, o Options) (*Relay, error) {
 		return nil, err
 	}
 	r.queue = store
+	r.metrics.WatchReady(r.queue.Ready)
 	r.metrics.WatchBans(func() int { return len(r.bans.List(time.Now())) })
 	r.metrics.WatchQueue(func() (metrics.QueueNumbers, error) { return r.queue.Numbers(r.cut) })
 	r.devices, r.recorder = devices.Open(cfg.DataDir, o.Log), devices.NewRecorder(time.Now)

@@ -181,6 +181,8 @@ type running struct {
 	address string
 	// accounts are those of the configuration; the one that is named above if empty.
 	accounts string
+	// listeners are further ones.
+	listeners []string
 	// queue is the section of the configuration; a quick one if empty.
 	queue string
 	log   records
@@ -253,12 +255,13 @@ func (r *running) configure(upstreams string) {
 	text := fmt.Sprintf(`
 hostname: relay.example.com
 data_dir: %[1]s/data
-listeners: [{name: submission, address: "%[2]s", tls: starttls}]
+listeners: [{name: submission, address: "%[2]s", tls: starttls}%[6]s]
 tls: {certificates: [{certificate: %[1]s/tls.crt, key: %[1]s/tls.key}]}
 accounts: [%[3]s]
 queue: %[5]s
 %[4]s
-`, r.dir, r.address, cmp.Or(r.accounts, fmt.Sprintf(`{name: printer, password_hash: "%s", senders: ["@example.com"]}`, paperHash)), upstreams, cmp.Or(r.queue, "{retry: [1s], min_free: 1MiB}"))
+`, r.dir, r.address, cmp.Or(r.accounts, fmt.Sprintf(`{name: printer, password_hash: "%s", senders: ["@example.com"]}`, paperHash)), upstreams, cmp.Or(r.queue, "{retry: [1s], min_free: 1MiB}"),
+		strings.Join(append([]string{""}, r.listeners...), ", "))
 	r.write("config.yaml", []byte(text))
 }
 
@@ -286,6 +289,16 @@ func (r *running) writeCertificate() {
 // dial opens a session that is logged in.
 func (r *running) dial() *netsmtp.Client {
 	r.t.Helper()
+	c := r.greet()
+	if err := c.Auth(netsmtp.PlainAuth("", "printer", "paper", "127.0.0.1")); err != nil {
+		r.t.Fatal(err)
+	}
+	return c
+}
+
+// greet opens a session under TLS.
+func (r *running) greet() *netsmtp.Client {
+	r.t.Helper()
 	c, err := netsmtp.Dial(r.address)
 	if err != nil {
 		r.t.Fatal(err)
@@ -296,9 +309,6 @@ func (r *running) dial() *netsmtp.Client {
 		r.t.Fatal("no certificate: ", err)
 	}
 	if err := c.StartTLS(&tls.Config{ServerName: "127.0.0.1", RootCAs: pool}); err != nil {
-		r.t.Fatal(err)
-	}
-	if err := c.Auth(netsmtp.PlainAuth("", "printer", "paper", "127.0.0.1")); err != nil {
 		r.t.Fatal(err)
 	}
 	return c

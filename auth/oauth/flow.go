@@ -160,7 +160,7 @@ func (t *Tokens) proof() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	t.metrics.CredentialExpiry.WithLabelValues("certificate", t.Upstream).Set(float64(pair.Leaf.NotAfter.Unix()))
+	t.metrics.CredentialExpiry.WithLabelValues(certificate, t.Upstream).Set(float64(pair.Leaf.NotAfter.Unix()))
 	return clientAssertion(pair, t.ClientID, t.tokenURL(), time.Now())
 }
 

@@ -3,6 +3,8 @@ package oauth
 import (
 	"context"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // Watch keeps every token fresh, also while no mail is sent, until ctx ends. One
@@ -36,7 +38,9 @@ const round = time.Minute
 func (s *Set) enter() {
 	s.metrics.OAuthState.Reset()
 	s.metrics.OAuthExpiry.Reset()
-	s.metrics.CredentialExpiry.Reset()
+	for _, kind := range []string{clientSecret, certificate} {
+		s.metrics.CredentialExpiry.DeletePartialMatch(prometheus.Labels{"kind": kind})
+	}
 	for _, t := range s.all {
 		t.mu.Lock()
 		if t.fault != nil {
@@ -87,22 +91,28 @@ func (t *Tokens) rescue() {
 // soon is how long before the end of a secret or certificate it is told.
 const soon = 30 * 24 * time.Hour
 
+// Kinds of what ends, as the metrics name them.
+const (
+	clientSecret = "client_secret"
+	certificate  = "certificate"
+)
+
 // ending is a secret or certificate with an end.
 type ending struct {
-	kind string // "client_secret" or "certificate"
+	kind string
 	at   time.Time
 }
 
 // endings are those of the credential that are known.
 func (t *Tokens) endings() (all []ending) {
 	if at := t.ClientSecretExpires.end(); !at.IsZero() {
-		all = append(all, ending{"client_secret", at})
+		all = append(all, ending{clientSecret, at})
 	}
 	if t.Certificate == "" {
 		return all
 	}
 	if at, err := endOfCertificate(t.Certificate); err == nil {
-		all = append(all, ending{"certificate", at})
+		all = append(all, ending{certificate, at})
 	}
 	return all
 }

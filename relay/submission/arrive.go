@@ -115,7 +115,7 @@ func (g *generation) secure(client *guard) {
 	client.visit.know(known)
 	client.transcript.note("%s with %s", known.TLSVersion, known.TLSCipher)
 	g.server.metrics.TLS.WithLabelValues(g.listener.Name, strings.TrimPrefix(known.TLSVersion, "TLS "), "ok").Inc()
-	g.server.observe("tls", client.opening.since)
+	g.server.observe("tls", client.opening.since, "")
 	g.speak(t)
 }
 

@@ -163,7 +163,7 @@ func (e *exchange) certificate(name string) error {
 func (e *exchange) prove(ask func(context.Context, message.Client) (message.Identity, error)) (err error) {
 	began := time.Now()
 	e.identity, err = ask(e.session.guard.ctx, e.client())
-	e.session.server.observe("auth", began)
+	e.session.server.observe("auth", began, "")
 	return err
 }
 

@@ -10,13 +10,18 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"postern/metrics"
 )
 
 // certificates is the pairs offered to clients. They are read again when a
 // file changes, so that a renewed certificate needs neither a reload nor an
 // end of any session.
 type certificates struct {
-	log *slog.Logger
+	metrics *metrics.Metrics
+	log     *slog.Logger
 
 	mu      sync.Mutex
 	pairs   []*pair
@@ -37,15 +42,18 @@ type fileState struct {
 	size     int64
 }
 
+// listenerCertificate is how the metrics name this kind of what expires.
+const listenerCertificate = "listener_certificate"
+
 // checkEvery is how often handshakes may look at the files.
 const checkEvery = time.Second
 
 // loadCertificates reads all pairs; the error names the first that cannot be.
-func loadCertificates(list []Certificate, log *slog.Logger) (*certificates, error) {
+func loadCertificates(list []Certificate, m *metrics.Metrics, log *slog.Logger) (*certificates, error) {
 	if len(list) == 0 {
 		return nil, fmt.Errorf("tls.certificates is empty; clients need a certificate to log in safely")
 	}
-	c := &certificates{log: log, checked: time.Now()}
+	c := &certificates{metrics: m, log: log, checked: time.Now()}
 	for _, files := range list {
 		p := &pair{Certificate: files, seen: files.state()}
 		var err error
@@ -55,6 +63,20 @@ func loadCertificates(list []Certificate, log *slog.Logger) (*certificates, erro
 		c.pairs = append(c.pairs, p)
 	}
 	return c, nil
+}
+
+// show exports when the certificates end, and takes away those offered before.
+func (c *certificates) show() {
+	c.metrics.CredentialExpiry.DeletePartialMatch(prometheus.Labels{"kind": listenerCertificate})
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, p := range c.pairs {
+		c.showEnd(p)
+	}
+}
+
+func (c *certificates) showEnd(p *pair) {
+	c.metrics.CredentialExpiry.WithLabelValues(listenerCertificate, p.Certificate.Certificate).Set(float64(p.loaded.Leaf.NotAfter.Unix()))
 }
 
 // choose is tls.Config.GetCertificate: the first pair the client supports. A
@@ -123,6 +145,7 @@ func (c *certificates) refresh(p *pair) {
 		return
 	}
 	p.loaded = loaded
+	c.showEnd(p)
 	c.log.Info("certificate read", "certificate", p.Certificate.Certificate, "expires", loaded.Leaf.NotAfter)
 }
 

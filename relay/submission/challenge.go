@@ -25,7 +25,7 @@ func (c *challenged) Next(response []byte) (challenge []byte, done bool, err err
 		c.identity = c.begun.Identity()
 	}
 	if err != nil || done {
-		c.session.server.observe("auth", began)
+		c.session.server.observe("auth", began, "")
 	}
 	return challenge, done, err
 }

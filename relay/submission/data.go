@@ -104,13 +104,13 @@ func (s *session) take(t *transaction, in *lines, chunked bool) (err error) {
 		return in.lost
 	}
 	t.Changes = append(t.Changes, in.changes()...)
-	s.server.observe("data", began)
+	s.server.observe("data", began, t.ID)
 	if t.Body, err = spool.Body(); err != nil {
 		return fmt.Errorf("spool: %w", err)
 	}
 	began = time.Now()
 	err = s.server.gateway.Accept(s.guard.ctx, t.Message)
-	s.server.observe("accept", began)
+	s.server.observe("accept", began, t.ID)
 	return err
 }
 

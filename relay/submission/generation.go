@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/emersion/go-smtp"
+
+	"postern/metrics"
 )
 
 // maxLine is the longest line in octets, of commands and of messages alike,
@@ -68,9 +70,10 @@ func (o *once) Accept() (conn net.Conn, err error) {
 func (o *once) Close() error   { return nil }
 func (o *once) Addr() net.Addr { return &net.TCPAddr{} }
 
-// observe measures a phase of a session that began at since.
-func (s *Server) observe(phase string, since time.Time) {
-	s.metrics.SubmissionPhase.WithLabelValues(phase).Observe(time.Since(since).Seconds())
+// observe measures a phase of a session that began at since, of the message with
+// that id; "" for one of none.
+func (s *Server) observe(phase string, since time.Time, id string) {
+	metrics.ObserveWith(s.metrics.SubmissionPhase.WithLabelValues(phase), time.Since(since).Seconds(), id)
 }
 
 // libraryLog passes on what go-smtp has to say: panics in a session, and

@@ -49,7 +49,7 @@ func (p *pipes) dial(t *testing.T, on *post) *wireClient {
 func openPipes(t *testing.T) (*post, *pipes) {
 	listener := &pipes{ends: make(chan net.Conn), closed: make(chan struct{})}
 	p := open(t, func(p *post) { p.config.Listeners = nil })
-	certs, err := loadCertificates(p.config.TLS.Certificates, p.Server.log)
+	certs, err := loadCertificates(p.config.TLS.Certificates, p.Server.metrics, p.Server.log)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -49,7 +49,7 @@ func (s *Server) apply(cfg Config) error {
 	if err := cfg.check(); err != nil {
 		return err
 	}
-	certs, err := loadCertificates(cfg.TLS.Certificates, s.log)
+	certs, err := loadCertificates(cfg.TLS.Certificates, s.metrics, s.log)
 	if err != nil {
 		return err
 	}
@@ -62,6 +62,7 @@ func (s *Server) apply(cfg Config) error {
 		return err
 	}
 	s.change(cfg, profiles, doors, fresh)
+	certs.show()
 	return nil
 }
 

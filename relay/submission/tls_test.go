@@ -83,7 +83,7 @@ func TestCertificatesAreReadAgainWhenTheirFilesChange(t *testing.T) {
 	session := p.ready(t)
 	first := get()
 
-	list, err := loadCertificates(p.config.TLS.Certificates, p.Server.log)
+	list, err := loadCertificates(p.config.TLS.Certificates, p.Server.metrics, p.Server.log)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -273,7 +273,7 @@ func TestCertificateProblemsAreFoundAtStart(t *testing.T) {
 			if found == "" {
 				t.Error("Check found nothing")
 			}
-			if _, err := loadCertificates([]Certificate{good, c}, nil); err == nil || !strings.Contains(err.Error(), c.Certificate) {
+			if _, err := loadCertificates([]Certificate{good, c}, nil, nil); err == nil || !strings.Contains(err.Error(), c.Certificate) {
 				t.Errorf("got %v, want an error that names %s", err, c.Certificate)
 			}
 		})
