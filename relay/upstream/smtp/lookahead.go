@@ -8,16 +8,17 @@ package smtp
 // on the other: when the session ends with the answer to the dot outstanding,
 // the second has said nothing but its envelope, and another session takes it.
 type place struct {
-	c *conn // nil: one is to be made, or the one that was waited for is over
-	// next waits behind; sent: the final dot is, so it may say its envelope. All
-	// three are guarded by the pool.
+	c *conn // nil: one is to be made
+	// next waits behind; sent: the final dot is, so it may say its envelope. Both are
+	// guarded by the pool.
 	next *place
 	sent bool
 	// Of one that waits: said is closed when the final dot before it is sent, mine
 	// when the session is its own, or over.
 	said, mine chan struct{}
-	// kept: it may make a session in the stead of the one that is over.
-	kept bool
+	// over: so is the session; kept: another one may be made in its stead. One that
+	// waits knows them once mine is closed.
+	over, kept bool
 }
 
 // waits tells that the session was another's when the place was taken.
@@ -53,7 +54,7 @@ func (p *pool) dotSent(o *place) {
 // the lock held.
 func (p *pool) inherit(next *place, taken bool) {
 	if next.c.broken {
-		next.c, next.kept = nil, !taken
+		next.over, next.kept = true, !taken
 	} else {
 		p.own(next)
 	}
@@ -74,5 +75,5 @@ func (t *transaction) await(o *place, ready bool) bool {
 		t.early, t.earlyErr = true, t.say(t.batches[0])
 		<-o.mine
 	}
-	return o.c != nil
+	return !o.over
 }

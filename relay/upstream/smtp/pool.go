@@ -122,12 +122,11 @@ func (p *pool) leave(o *place) bool {
 	defer p.mu.Unlock()
 	defer p.change.Broadcast()
 	p.busy = slices.DeleteFunc(p.busy, func(b *place) bool { return b == o })
-	c := o.c
-	o.c = nil
 	if o.next != nil {
 		p.inherit(o.next, o.kept)
 		return false
 	}
+	c := o.c
 	over := c.broken || c.used >= c.most || p.closed
 	switch {
 	case !over:
