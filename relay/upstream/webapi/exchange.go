@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -58,7 +59,9 @@ type exchange struct {
 	phase atomic.Value // of connecting, as a string; "" once there is a connection
 	whole atomic.Bool  // the last octet of the request may have left
 	bare  bool         // it has no content, so its first octet is as good as its last
-	end   context.CancelCauseFunc
+	// sending waits for the content to be left alone.
+	sending sync.WaitGroup
+	end     context.CancelCauseFunc
 	// timer ends the exchange when neither side moves.
 	timer *time.Timer
 }
@@ -81,14 +84,21 @@ func (d *Delivery) exchange(r Request, token string) (Answer, error) {
 	if err != nil {
 		return Answer{}, e.broken(ctx, err)
 	}
-	defer response.Body.Close()
-	whole := e.whole.Load()
-	e.timer.Reset(d.c.cfg.Patience.Answer)
-	a := readAnswer(response, token)
-	if a.Status/100 == 2 && !whole && r.Content != nil {
-		return Answer{}, &Broken{Err: errEarly}
+	if response.StatusCode/100 == 2 && !e.whole.Load() {
+		return Answer{}, e.early(response)
 	}
-	return a, nil
+	defer response.Body.Close()
+	e.timer.Reset(d.c.cfg.Patience.Answer)
+	return readAnswer(response, token), nil
+}
+
+// early is the end of a request that was answered before all of it was sent. What
+// follows could still make it whole, so that is told only once nothing does.
+func (e *exchange) early(response *http.Response) error {
+	e.end(errEarly)
+	response.Body.Close()
+	e.sending.Wait()
+	return &Broken{Whole: e.whole.Load(), Err: errEarly}
 }
 
 // request is r as net/http knows it.
@@ -121,7 +131,8 @@ func (e *exchange) open(c *Content) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, unreadable{err}
 	}
-	return &outgoing{source: source, size: c.Size, moved: func(whole bool) {
+	e.sending.Add(1)
+	return &outgoing{source: source, size: c.Size, closed: sync.OnceFunc(e.sending.Done), moved: func(whole bool) {
 		e.whole.Store(whole)
 		e.moved()
 	}}, nil

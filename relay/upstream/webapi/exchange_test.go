@@ -418,3 +418,29 @@ func TestClosedClientKeepsNothing(t *testing.T) {
 	}
 	b.closed()
 }
+
+// A server that says it took a message before it has it may go on and take it.
+func TestAnAnswerTooEarlyLeavesNothingOpen(t *testing.T) {
+	for _, h2 := range []bool{false, true} {
+		var taken atomic.Int32
+		s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			c := http.NewResponseController(w)
+			c.EnableFullDuplex()
+			w.WriteHeader(202)
+			c.Flush()
+			if n, err := io.Copy(io.Discard, r.Body); err == nil && n == r.ContentLength {
+				taken.Add(1)
+			}
+		}))
+		s.EnableHTTP2 = h2
+		s.StartTLS()
+		root := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw})
+		b := newBench(t, s.URL, func(c *webapi.Config) { c.Roots = root })
+		r, err := b.send(strings.Repeat("x", 16<<20))
+		b.Close()
+		s.Close()
+		if err != nil || r.Outcome == message.Failed || r.Outcome == message.Deferred && taken.Load() > 0 {
+			t.Errorf("HTTP/2 %t: %v, %v, taken %d times", h2, r, err, taken.Load())
+		}
+	}
+}

@@ -14,7 +14,7 @@ var (
 
 // Outgoing is content being sent, which must have that size.
 func Outgoing(source io.ReadCloser, size int64, moved func(whole bool)) io.ReadCloser {
-	return &outgoing{source: source, size: size, moved: moved}
+	return &outgoing{source: source, size: size, moved: moved, closed: func() {}}
 }
 
 // Standard is the usual patience, with a short one for answers and blocks.

@@ -23,6 +23,8 @@ type outgoing struct {
 	size   int64 // that the source must have
 	// moved is told of each step, and whether it was the last.
 	moved func(whole bool)
+	// closed is told when it is.
+	closed func()
 
 	blocks [2][]byte // that handed out, and that behind it
 	left   []byte    // of the one handed out
@@ -75,4 +77,7 @@ func (o *outgoing) fill() {
 	o.total += int64(n)
 }
 
-func (o *outgoing) Close() error { return o.source.Close() }
+func (o *outgoing) Close() error {
+	defer o.closed()
+	return o.source.Close()
+}
