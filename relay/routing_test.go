@@ -154,6 +154,20 @@ func TestTroubleOfAnUpstreamDoesNotFailMail(t *testing.T) {
 	}
 }
 
+// A quota that some of a message's recipients are too many for leaves it to the next.
+func TestWhatAQuotaHasNoRoomForGoesOn(t *testing.T) {
+	first, second := newSmarthost(t, "127.0.0.1:0"), newSmarthost(t, "127.0.0.1:0")
+	r := start(t, hosts(`{name: default, upstreams: [one, two]}`, named("one", first, ", limits: {recipients: 4/d}"), named("two", second, "")))
+	for _, to := range [][]string{{"a@example.org", "b@example.org", "c@example.org"}, {"d@example.org", "e@example.org"}, {"f@example.org"}} {
+		if err := r.submitTo(fmt.Sprintf(scan, "many"), to...); err != nil {
+			t.Fatal(err)
+		}
+		r.delivered(len(to))
+	}
+	expect(t, "the first", first, "a@example.org", "b@example.org", "c@example.org", "f@example.org")
+	expect(t, "the second", second, "d@example.org", "e@example.org")
+}
+
 // What is put off begins again with the upstream that is preferred.
 func TestTheNextAttemptBeginsWithTheFirstUpstream(t *testing.T) {
 	first, second := newSmarthost(t, "127.0.0.1:0"), newSmarthost(t, "127.0.0.1:0")

@@ -80,7 +80,7 @@ func (l *Slot) Recipients() int {
 // taken nothing is tried. Without an error there is a result for each
 // recipient, in their order, and what its reply asks of us; what neither this
 // upstream nor another of the lane can carry has failed, and what its mailbox
-// has no room for is deferred until it has: a slot is good for one message, and a
+// has no room for is deferred until it has, unless another can have it now: a slot is good for one message, and a
 // further one needs room at that time. A ctx that ends cuts the connection; the
 // results say what that left open.
 func (l *Slot) Send(ctx context.Context, m *message.Message, prepare transport.Prepare) ([]transport.Result, error) {
@@ -129,7 +129,7 @@ func (u *upstream) noRoom(m *message.Message, until time.Time) []transport.Resul
 	wait := max(time.Until(until), time.Second).Round(time.Second)
 	r := transport.Own(message.Deferred, "4.3.2", "not sent yet: %s has no room for a message to %d now; there will be in %s",
 		cmp.Or(u.cfg.Mailbox.String(), u.cfg.Name), len(m.To), setting.Duration(wait))
-	r.Advice.For = wait
+	r.Advice = transport.Advice{Action: transport.Slow, For: wait}
 	return slices.Repeat([]transport.Result{r}, len(m.To))
 }
 
