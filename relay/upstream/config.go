@@ -132,9 +132,15 @@ type Limits struct {
 	Recipients setting.Rate `yaml:"recipients"`
 }
 
-// throttle is what of the limits counts for the mailbox.
-func (u Upstream) throttle() throttle.Limits {
-	return throttle.Limits{Connections: u.slots(), Messages: u.Limits.Messages, Recipients: u.Limits.Recipients}
+// throttle is what of the limits counts for the mailbox. It takes each message for
+// a connection. With LookAhead two share one, and the transport keeps to the limit,
+// as long as no other upstream has the mailbox.
+func (u Upstream) throttle(shared bool) throttle.Limits {
+	l := throttle.Limits{Connections: u.slots(), Messages: u.Limits.Messages, Recipients: u.Limits.Recipients}
+	if shared {
+		l.Connections = u.Limits.Connections
+	}
+	return l
 }
 
 // bound is what is offered within the limits.

@@ -253,9 +253,13 @@ func (u *upstream) successor(before *upstream) func(*breaker) {
 // limit puts the limits of each mailbox in force: the strictest that any of its
 // upstreams has.
 func (s *Set) limit() {
-	limits := map[*mailbox]throttle.Limits{}
+	limits, sharing := map[*mailbox]throttle.Limits{}, map[*mailbox]int{}
 	for _, u := range s.upstreams {
-		limits[u.gate.box] = limits[u.gate.box].Strictest(u.cfg.throttle())
+		sharing[u.gate.box]++
+	}
+	for _, u := range s.upstreams {
+		box := u.gate.box
+		limits[box] = limits[box].Strictest(u.cfg.throttle(sharing[box] > 1))
 	}
 	for box, l := range limits {
 		box.mu.Lock()

@@ -406,3 +406,60 @@ func TestPatience(t *testing.T) {
 		})
 	}
 }
+
+// A group that is busy is waited for, one known to stay so for long is passed over.
+func TestOneThatWillBeBusyForLongIsPassedOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPair(t, upstream.Limits{})
+		p.cfg.Upstreams[0].Limits.Messages = setting.Rate{Count: 2, Per: time.Hour}
+		p.reopen(t)
+		p.expect(t, "one", "none")
+		time.Sleep(10 * time.Second)
+		p.expect(t, "one", "two", "two") // the next has to wait until the first is an hour old
+		time.Sleep(time.Hour - 2*time.Minute)
+		p.expect(t, "two")
+		time.Sleep(time.Minute)
+		p.expect(t, "none")
+		time.Sleep(time.Minute)
+		p.expect(t, "one")
+	})
+}
+
+// With look-ahead there are two slots for each connection, of which the mailbox
+// counts those that two upstreams share.
+func TestLookAheadDoesNotDoubleTheConnectionsOfAMailbox(t *testing.T) {
+	for _, c := range []struct {
+		name          string
+		first, second message.Address
+		slots         int
+	}{
+		{"each has a mailbox", message.Address{Local: "a", Domain: "example.com"}, message.Address{Local: "b", Domain: "example.com"}, 6},
+		{"both have the same", message.Address{Local: "a", Domain: "example.com"}, message.Address{Local: "a", Domain: "example.com"}, 3},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p := newPair(t, upstream.Limits{Connections: 3})
+			for i, box := range []message.Address{c.first, c.second} {
+				u := &p.cfg.Upstreams[i]
+				u.LookAhead, u.Mailbox, u.Address = true, box, "same:25"
+			}
+			p.reopen(t)
+			for _, name := range []string{"one", "two"} {
+				slots, err := p.set.Slots(t.Context(), "upstream:"+name, 100)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if len(slots) != c.slots {
+					t.Errorf("%d slots of %s, want %d", len(slots), name, c.slots)
+				}
+				for _, s := range p.set.Status() {
+					if s.ConnectionLimit != 3 || s.Upstream == name && s.Connections != 3 {
+						t.Errorf("%d of %d connections in use", s.Connections, s.ConnectionLimit)
+					}
+				}
+				for _, slot := range slots {
+					slot.Release()
+				}
+			}
+		})
+	}
+}

@@ -87,10 +87,10 @@ func (u *upstream) status(now time.Time) Status {
 	g, box := &u.gate, u.gate.box
 	box.mu.Lock()
 	defer box.mu.Unlock()
-	t, at := &box.throttle, box.since(now)
+	t, at, most := &box.throttle, box.since(now), u.cfg.Limits.Connections // with look-ahead there are more slots
 	st := Status{Upstream: u.cfg.Name, State: g.state(), Mailbox: u.cfg.Mailbox.String(),
 		Messages: t.LastMinute(at), Rate: math.Round(t.Rate(at)*10) / 10,
-		Connections: g.taken, ConnectionLimit: min(g.width(), t.Connections(at)),
+		Connections: min(g.taken, most), ConnectionLimit: min(g.width(), t.Connections(at), most),
 		Recipients: t.Recipients(at), RecipientLimit: t.Configured().Recipients,
 		Error: g.said.text, ErrorAt: g.said.at, Hint: g.said.hint}
 	if room, again := box.room(now); room <= 0 {
