@@ -214,31 +214,44 @@ func startWith(t *testing.T, accounts, upstreams string) *running {
 func (r *running) start(upstreams string) *running {
 	t := r.t
 	t.Helper()
-	r.dir, r.log, r.ended = t.TempDir(), records{make(chan string, 10_000)}, make(chan error, 1)
+	r.dir, r.log = t.TempDir(), records{make(chan string, 10_000)}
 	r.address = freeAddress(t)
 	r.writeCertificate()
 	r.configure(upstreams)
+	t.Cleanup(func() {
+		if r.stop != nil {
+			r.stop()
+			r.end()
+		}
+	})
+	r.run()
+	return r
+}
+
+// run runs what is configured, again if it has ended.
+func (r *running) run() {
+	t := r.t
+	t.Helper()
 	cfg, err := config.Load(r.configFile())
 	if err != nil {
 		t.Fatal(err)
 	}
 	cfg.Queue.AllowVolatile = true // a temporary directory may be
 	listening := make(chan struct{})
-	r.Relay, err = relay.New(cfg, relay.Options{Log: slog.New(slog.NewJSONHandler(r.log, nil)), Listening: func() { close(listening) }})
+	next, err := relay.New(cfg, relay.Options{Log: slog.New(slog.NewJSONHandler(r.log, nil)), Listening: func() { close(listening) }})
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	r.stop = cancel
-	go func() { r.ended <- r.Run(ctx) }()
-	t.Cleanup(func() { cancel(); r.end() })
+	ended := make(chan error, 1)
+	r.Relay, r.stop, r.ended = next, cancel, ended
+	go func() { ended <- next.Run(ctx) }()
 	select {
 	case <-listening:
-	case err := <-r.ended:
-		r.ended <- err
+	case err := <-ended:
+		ended <- err
 		t.Fatalf("it did not start: %v", err)
 	}
-	return r
 }
 
 // end waits until the relay has stopped and returns what Run returned.
