@@ -68,7 +68,7 @@ func (e endpoint) post(ctx context.Context, address string, form url.Values, ide
 	}
 	defer answered.Body.Close()
 	if to := answered.Header.Get("Location"); answered.StatusCode/100 == 3 {
-		return response{}, fmt.Errorf("%s redirects to %s, where nothing secret is sent; write the right address", request.URL.Host, hostOf(to))
+		return response{status: answered.StatusCode}, fmt.Errorf("%s redirects to %s, where nothing secret is sent", request.URL.Host, hostOf(to))
 	}
 	r := response{status: answered.StatusCode, contentType: answered.Header.Get("Content-Type"), retryAfter: retryAfter(answered.Header)}
 	r.body, err = io.ReadAll(io.LimitReader(answered.Body, maxAnswer+1))

@@ -3,9 +3,11 @@ package oauth_test
 import (
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -96,6 +98,49 @@ func TestAnEndpointOutOfReach(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// What cannot be reached, or is no token endpoint, is mended in different places.
+func TestWhereToLookWhenAnEndpointGivesNoAnswer(t *testing.T) {
+	secured := httptest.NewTLSServer(says(200, `{}`))
+	t.Cleanup(secured.Close)
+	foreign := (&provider{url: secured.URL}).app()
+	p := newProvider(t, nil)
+	tenant := p.app()
+	tenant.Tenant, tenant.TokenURL = "example.com", p.url+"/{tenant}/token"
+	for _, row := range []struct {
+		name    string
+		config  oauth.Config
+		answer  http.HandlerFunc
+		through http.RoundTripper
+		want    string
+	}{
+		{"a page that is not there", tenant, func(w http.ResponseWriter, q *http.Request) { http.NotFound(w, q) }, nil, "check tenant, token_url of upstream m365: "},
+		{"plain HTTP where there is TLS", p.app(), func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(400); io.WriteString(w, "Client sent") }, nil, "check token_url of upstream m365: "},
+		{"a redirect", p.app(), func(w http.ResponseWriter, q *http.Request) { http.Redirect(w, q, "https://example.com/", 302) }, nil, "check token_url of upstream m365: "},
+		{"too many requests", p.app(), func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(429) }, nil, "provider's status page"},
+		{"trouble", p.app(), func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(502) }, nil, "provider's status page"},
+		{"a foreign certificate", foreign, nil, nil, "oauth.ca of upstream m365"},
+		{"a name that nobody has", p.app(), nil, failing{&net.DNSError{IsNotFound: true}}, "token_url of upstream m365, and the DNS"},
+		{"nobody at the other end", p.app(), nil, failing{syscall.ECONNREFUSED}, "HTTPS_PROXY"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			p.change(row.answer)
+			r := newRoom(t, row.config)
+			if row.through != nil {
+				r.Through(row.through)
+			}
+			_, err := r.token()
+			if s := r.status(); err == nil || s.State != oauth.StateRefreshing || !strings.HasPrefix(s.Hint, "it is tried again") || !strings.Contains(s.Hint, row.want) {
+				t.Errorf("%v: the hint is %q, want %q", err, s.Hint, row.want)
+			}
+		})
+	}
+}
+
+// failing is a network where every request ends the same.
+type failing struct{ error }
+
+func (f failing) RoundTrip(*http.Request) (*http.Response, error) { return nil, f.error }
 
 func TestWhatProvidersSayInPlainWords(t *testing.T) {
 	const traces = `\r\nTrace ID: 11-22\r\nCorrelation ID: 33`

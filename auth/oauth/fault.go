@@ -1,10 +1,11 @@
 package oauth
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
-	"slices"
 	"time"
 )
 
@@ -44,10 +45,47 @@ func (f *Fault) Lasting() bool { return f.State != StateRefreshing }
 // Hint says what to do.
 func (f *Fault) Hint() string { return f.Todo }
 
+// again begins what to do about a fault that passes.
+const again = "it is tried again; if this lasts, "
+
 // passing is a fault that needs nobody.
 func passing(wait time.Duration, format string, args ...any) *Fault {
-	return &Fault{State: StateRefreshing, What: fmt.Sprintf(format, args...), wait: wait,
-		Todo: "it is tried again; if this lasts, check the network of this machine and the provider's status page"}
+	return &Fault{State: StateRefreshing, What: fmt.Sprintf(format, args...), wait: wait, Todo: again + "look at the provider's status page"}
+}
+
+// suspect is what may be wrong on this side where an endpoint gives no answer that
+// can be read: it passes, as nobody can tell from here, but may well not.
+func (c Credential) suspect(r response, err error) string {
+	var name *net.DNSError
+	var certificate *tls.CertificateVerificationError
+	switch {
+	case errors.As(err, &name) && name.IsNotFound:
+		return again + "check " + c.endpointKeys() + ", and the DNS of this machine"
+	case errors.As(err, &certificate):
+		return again + "name the authority of its certificate as oauth.ca of upstream " + c.Upstream + ", or have the proxy between not break up its TLS"
+	case r.status/100 == 3, r.status/100 == 4 && !busy(r.status):
+		return again + "check " + c.endpointKeys() + ": nobody there gives tokens"
+	case r.status != 0:
+		return again + "look at the provider's status page"
+	}
+	return again + "see that this machine may reach it by HTTPS (firewall, HTTPS_PROXY of the relay), and look at the provider's status page"
+}
+
+// endpointKeys are the settings that say where we ask.
+func (c Credential) endpointKeys() string {
+	keys := "token_url"
+	if c.Flow == Device {
+		keys += " and device_url"
+	}
+	if c.Tenant != "" {
+		keys = "tenant, " + keys
+	}
+	return keys + " of upstream " + c.Upstream
+}
+
+// busy tells whether an endpoint says with its status that it cannot answer now.
+func busy(status int) bool {
+	return status >= 500 || status == http.StatusTooManyRequests || status == http.StatusRequestTimeout
 }
 
 // codes are what the values of error mean (RFC 6749, section 5.2; OpenID Connect
@@ -78,11 +116,12 @@ var codes = map[string]State{
 func (c Credential) judge(host string, r response, err error) *Fault {
 	no := new(refusal)
 	if !errors.As(err, &no) {
-		return passing(r.retryAfter, "%s %v", host, err)
+		f := passing(r.retryAfter, "%s %v", host, err)
+		f.Todo = c.suspect(r, err)
+		return f
 	}
 	state, known := codes[no.code]
-	trouble := no.status >= 500 || slices.Contains([]int{http.StatusTooManyRequests, http.StatusRequestTimeout}, no.status)
-	if !known || trouble {
+	if !known || busy(no.status) {
 		f := passing(r.retryAfter, "%s answered %d: %v", host, no.status, no)
 		f.code = no.code
 		return f

@@ -109,11 +109,8 @@ func (t *Tokens) unusable(key string, err error) *Fault {
 // ask sends a form to the token endpoint in the client's name.
 func (t *Tokens) ask(ctx context.Context, form url.Values) (answer, *Fault) {
 	r, err := t.post(ctx, t.tokenURL(), form)
-	if f := new(Fault); errors.As(err, &f) {
-		return answer{}, f
-	}
 	if err != nil {
-		return answer{}, passing(r.retryAfter, "%v", err)
+		return answer{}, t.unanswered(r, err)
 	}
 	a, err := readAnswer(r.status, r.contentType, r.body)
 	if no := new(refusal); errors.As(err, &no) {
@@ -123,6 +120,16 @@ func (t *Tokens) ask(ctx context.Context, form url.Values) (answer, *Fault) {
 		return answer{refresh: a.refresh}, t.judge(hostOf(t.tokenURL()), r, err)
 	}
 	return a, nil
+}
+
+// unanswered is the fault of a request that post could not make.
+func (t *Tokens) unanswered(r response, err error) *Fault {
+	if f := new(Fault); errors.As(err, &f) {
+		return f
+	}
+	f := passing(r.retryAfter, "%v", err)
+	f.Todo = t.suspect(r, err)
+	return f
 }
 
 // post sends a form with what proves the client (RFC 6749, section 2.3; RFC

@@ -65,7 +65,7 @@ func (l *Login) Device(ctx context.Context) (Code, error) {
 	form := url.Values{"client_id": {l.t.ClientID}, "scope": {strings.Join(l.t.scopes(), " ")}}
 	r, err := l.t.post(ctx, l.t.deviceURL(), form)
 	if err != nil {
-		return Code{}, err
+		return Code{}, explained(l.t.unanswered(r, err))
 	}
 	host := hostOf(l.t.deviceURL())
 	if r.status != http.StatusOK {
@@ -147,10 +147,6 @@ func (t *Tokens) explain(host string, r response, err error, form url.Values) er
 	return explained(t.judge(host, r, err))
 }
 
-// explained is a fault for a person who waits for the answer.
-func explained(f *Fault) error {
-	if !f.Lasting() {
-		return f
-	}
-	return fmt.Errorf("%w; %s", f, f.Todo)
-}
+// explained is a fault for a person who waits for the answer: it is not tried
+// again.
+func explained(f *Fault) error { return fmt.Errorf("%w; %s", f, strings.TrimPrefix(f.Todo, again)) }
