@@ -11,7 +11,7 @@ import (
 // Columns of what doctor prints.
 const (
 	doctorWidth  = 80
-	doctorIndent = 29 // of what belongs to a step
+	doctorIndent = 31 // of what belongs to a step
 )
 
 // printFindings tells of each step, and of what failed what it means and what to

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -81,6 +82,10 @@ func TestDoctorSeesEachStep(t *testing.T) {
 		if !strings.Contains(f.said(step), want) {
 			t.Errorf("%s says %q, want %q", step, f.said(step), want)
 		}
+	}
+	table, _, _ := postern(t, "doctor", "way", "--config", r.config)
+	if !regexp.MustCompile(`(?m)^  ok       tcp +[0-9.]+ ms  127\.0\.0\.1:`).MatchString(table) {
+		t.Errorf("for people it reads\n%s", table)
 	}
 	if !strings.Contains(f.said("tls"), "TLS 1.3") || len(p.messages()) != 0 {
 		t.Errorf("TLS: %q; %d messages were sent", f.said("tls"), len(p.messages()))
