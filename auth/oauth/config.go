@@ -151,12 +151,13 @@ func (d Date) String() string { return d.day.Format(time.DateOnly) }
 // IsZero tells whether no day was given.
 func (d Date) IsZero() bool { return d.day.IsZero() }
 
-// end is the moment after the day; zero when none was given.
+// end is the last second of the day, so that it reads as the day that was written;
+// zero when none was given.
 func (d Date) end() time.Time {
 	if d.IsZero() {
 		return time.Time{}
 	}
-	return d.day.AddDate(0, 0, 1)
+	return d.day.AddDate(0, 0, 1).Add(-time.Second)
 }
 
 // Store is the section tokens of the configuration.

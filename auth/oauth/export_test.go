@@ -24,3 +24,9 @@ func ReadAnswer(status int, contentType string, body []byte) (access, refresh st
 
 // State is what the provider has to send back.
 func (v *Visit) State() string { return v.state }
+
+// Renew is what follows new consent.
+func (t *Tokens) Renew() { t.renew() }
+
+// HandOver gives a file to the owner of another.
+func HandOver(path, like string) error { return handOver(path, like) }

@@ -3,6 +3,7 @@ package oauth
 import (
 	"cmp"
 	"context"
+	"crypto/x509"
 	"fmt"
 	"log/slog"
 	"reflect"
@@ -30,6 +31,7 @@ type Tokens struct {
 	vault    vault
 	shelf    *shelf
 	shared   *shared
+	roots    *x509.CertPool // of CA, which may have been replaced by a reload
 	endpoint endpoint
 	metrics  *metrics.Metrics
 	log      *slog.Logger
@@ -63,12 +65,12 @@ func newTokens(c Credential, v vault, o Options, s *shared) (*Tokens, error) {
 	if err != nil {
 		return nil, fmt.Errorf("ca: %w", err)
 	}
-	return &Tokens{Credential: c, vault: v, shelf: s.shelf(c.Upstream), shared: s, endpoint: newEndpoint(roots), metrics: o.Metrics, log: o.Log}, nil
+	return &Tokens{Credential: c, vault: v, shelf: s.shelf(c.Upstream), shared: s, roots: roots, endpoint: newEndpoint(roots), metrics: o.Metrics, log: o.Log}, nil
 }
 
 // same tells whether a configuration means the same as another.
 func (t *Tokens) same(u *Tokens) bool {
-	return reflect.DeepEqual(t.Credential, u.Credential) && reflect.DeepEqual(t.vault, u.vault)
+	return reflect.DeepEqual(t.Credential, u.Credential) && reflect.DeepEqual(t.vault, u.vault) && t.roots.Equal(u.roots)
 }
 
 // subject is whom a service account acts for.
@@ -122,11 +124,12 @@ func (t *Tokens) Reject(refused string) {
 	t.shared.poke()
 }
 
-// renew forgets what stood in the way, and has a token fetched at once.
+// renew forgets what stood in the way, and has a token fetched at once. A refresh
+// under way began with what was there before, so what comes of it does not count.
 func (t *Tokens) renew() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.token, t.fault, t.failures, t.next = token{}, nil, 0, time.Time{}
+	t.token, t.fault, t.failures, t.next, t.flight = token{}, nil, 0, time.Time{}, nil
 	t.shared.poke()
 }
 
@@ -153,17 +156,23 @@ func (t *Tokens) fly(f *flight) {
 	a, fault := t.refresh(ctx)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	now := time.Now()
+	if t.flight == f {
+		t.land(a, fault, time.Now())
+	}
+	f.token, f.fault = a.access, fault
+	close(f.done)
+	t.shared.poke()
+}
+
+// land takes over what came of the flight. The lock is held.
+func (t *Tokens) land(a answer, fault *Fault, now time.Time) {
+	t.flight = nil
 	if fault != nil {
 		t.failed(fault, now)
 	} else {
 		t.succeeded(a, now)
 	}
-	t.flight = nil
-	f.token, f.fault = a.access, fault
 	t.show()
-	close(f.done)
-	t.shared.poke()
 }
 
 func (t *Tokens) succeeded(a answer, now time.Time) {

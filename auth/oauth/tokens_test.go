@@ -2,8 +2,10 @@ package oauth_test
 
 import (
 	"context"
+	"encoding/pem"
 	"errors"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -377,6 +379,56 @@ func TestAReloadKeepsTokensAndEndsPauses(t *testing.T) {
 	r.mustToken("access-1")
 }
 
+func TestAReloadTakesAnotherCAOfTheSameName(t *testing.T) {
+	server := httptest.NewTLSServer(counting("3600"))
+	t.Cleanup(server.Close)
+	ca := filepath.Join(t.TempDir(), "ca.pem")
+	write := func(certificate []byte) {
+		t.Helper()
+		if err := os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate}), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, key := newKeys(t)
+	_, _, foreign := writePair(t, key, time.Now().Add(time.Hour))
+	write(foreign)
+	c := (&provider{url: server.URL}).app()
+	c.CA = ca
+	r := newRoom(t, c)
+	if _, err := r.token(); err == nil || !strings.Contains(err.Error(), "certificate") {
+		t.Fatalf("got %v", err)
+	}
+	write(server.Certificate().Raw)
+	r.Set = r.make(c, r.Set)
+	r.mustToken("access-1")
+}
+
+func TestNewConsentIsNotUndoneByARefreshUnderWay(t *testing.T) {
+	asked, goOn := make(chan struct{}), make(chan struct{})
+	p := newProvider(t, func(w http.ResponseWriter, q *http.Request) {
+		asked <- struct{}{}
+		<-goOn
+		says(400, `{"error":"invalid_client"}`)(w, q)
+	})
+	r := newRoom(t, p.app())
+	late := make(chan error)
+	go func() {
+		_, err := r.token()
+		late <- err
+	}()
+	<-asked
+	p.change(counting("3600"))
+	r.Tokens()["m365"].Renew()
+	r.mustToken("access-1")
+	close(goOn)
+	if err := <-late; err == nil {
+		t.Error("the refresh before has no error")
+	}
+	if s := r.status(); s.State != oauth.StateOK || s.Reason != "" {
+		t.Errorf("%+v", s)
+	}
+}
+
 func TestWhatEndsSoonIsTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { // it begins on 2000-01-01
 		p := newQuietProvider(t, counting("3600"))
@@ -388,14 +440,19 @@ func TestWhatEndsSoonIsTold(t *testing.T) {
 		for _, row := range []struct {
 			after time.Duration
 			lines int
-		}{{0, 0}, {10 * 24 * time.Hour, 0}, {2 * 24 * time.Hour, 1}, {24 * time.Hour, 2}} {
+		}{{0, 0}, {10 * 24 * time.Hour, 0}, {24 * time.Hour, 1}, {24 * time.Hour, 2}} {
 			time.Sleep(row.after)
 			synctest.Wait()
 			if n := strings.Count(r.logged(), "credential ends soon"); n != row.lines {
 				t.Errorf("%d warnings on %s, want %d", n, time.Now().UTC().Format(time.DateOnly), row.lines)
 			}
 		}
-		if s := r.status(); s.SecretExpires.Format(time.RFC3339) != "2000-02-11T00:00:00Z" {
+		time.Sleep(29 * 24 * time.Hour)
+		synctest.Wait()
+		if n := strings.Count(r.logged(), "credential has ended"); n != 1 {
+			t.Errorf("%d lines say that it has ended on %s, want 1", n, time.Now().UTC().Format(time.DateOnly))
+		}
+		if s := r.status(); s.SecretExpires.Format(time.RFC3339) != "2000-02-10T23:59:59Z" {
 			t.Errorf("%+v", s)
 		}
 	})

@@ -2,6 +2,7 @@ package oauth
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -104,17 +105,36 @@ type ending struct {
 }
 
 // endings are those of the credential that are known.
-func (t *Tokens) endings() (all []ending) {
-	if at := t.ClientSecretExpires.end(); !at.IsZero() {
+func (c Credential) endings() (all []ending) {
+	if at := c.ClientSecretExpires.end(); !at.IsZero() {
 		all = append(all, ending{clientSecret, at})
 	}
-	if t.Certificate == "" {
+	if c.Certificate == "" {
 		return all
 	}
-	if at, err := endOfCertificate(t.Certificate); err == nil {
+	if at, err := endOfCertificate(c.Certificate); err == nil {
 		all = append(all, ending{certificate, at})
 	}
 	return all
+}
+
+// Warnings are sentences about what has ended, or does so soon.
+func (c Credential) Warnings(now time.Time) (all []string) {
+	for _, e := range c.endings() {
+		if e.at.Sub(now) < soon {
+			all = append(all, fmt.Sprintf("upstream %s: %s: make a new one at the provider, and write it into the configuration", c.Upstream, e.said(now)))
+		}
+	}
+	return all
+}
+
+// said is the ending in words.
+func (e ending) said(now time.Time) string {
+	verb := "ends"
+	if e.at.Before(now) {
+		verb = "has ended"
+	}
+	return fmt.Sprintf("its %s %s on %s", e.kind, verb, e.at.UTC().Format(time.DateOnly))
 }
 
 // showEnds exports when they end.
@@ -124,14 +144,19 @@ func (t *Tokens) showEnds() {
 	}
 }
 
-// warn logs what ends soon.
+// warn logs what ends soon or has ended.
 func (s *Set) warn(now time.Time) {
 	for _, t := range s.all {
 		for _, e := range t.endings() {
-			if e.at.Sub(now) < soon {
-				s.log.Warn("credential ends soon", "upstream", t.Upstream, "kind", e.kind, "expires", e.at.UTC(),
-					"hint", "make a new one at the provider, write it into the configuration, then: postern reload")
+			say, what := s.log.Warn, "credential ends soon"
+			switch {
+			case e.at.Before(now):
+				say, what = s.log.Error, "credential has ended"
+			case e.at.Sub(now) >= soon:
+				continue
 			}
+			say(what, "upstream", t.Upstream, "kind", e.kind, "expires", e.at.UTC(),
+				"hint", "make a new one at the provider, write it into the configuration, then: postern reload")
 		}
 	}
 }

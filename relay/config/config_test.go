@@ -118,6 +118,8 @@ func TestWarnings(t *testing.T) {
 		{"a route that takes all behind one that does not", "routes: [{", "routes: [{name: some, senders: [scan@example.com], upstreams: [sandbox]}, {", ""},
 		{"a route behind one that takes all but named by an account", "senders: [scan@example.com]}]", "senders: [scan@example.com], route: last}]",
 			"route default is never used: route all before it takes all mail"},
+		{"a client secret that has ended", "upstreams: [{", "upstreams: [{name: m365, preset: microsoft365, mailbox: a@example.com, oauth: {flow: client_credentials, tenant: example.com, client_id: a, client_secret: b, client_secret_expires: 2020-01-31}}, {",
+			"upstream m365 is never used: no route names it\nupstream m365: its client_secret has ended on 2020-01-31: make a new one at the provider, and write it into the configuration"},
 		{"issuers without a mechanism for tokens", "", `auth: {issuers: [{issuer: "https://login.example.com", audience: [a, b]}]}` + "\n",
 			"auth.issuers is never used: add XOAUTH2 and OAUTHBEARER to auth.mechanisms"},
 		{"an issuer whose every token would do", "", "auth: {mechanisms: [XOAUTH2], issuers: [{introspection_url: \"https://idp.example.com/i\", client_id: me, client_secret: s}]}\n",

@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"postern/relay/dkim"
 	"postern/relay/message"
@@ -39,6 +40,9 @@ func (c *Config) Warnings() []string {
 		case before == "" && takesAll(r):
 			before = r.Name
 		}
+	}
+	for _, credential := range c.Credentials() {
+		all = append(all, credential.Warnings(time.Now())...)
 	}
 	return append(all, c.tokenWarnings()...)
 }
