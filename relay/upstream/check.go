@@ -80,6 +80,9 @@ func checkName(name string, bad func(key, format string, args ...any)) {
 // Check reports what is wrong with one upstream.
 func (u Upstream) Check(bad func(key, format string, args ...any)) {
 	checkName(u.Name, bad)
+	if strings.HasPrefix(u.Name, ".") { // a file has the name, see auth/oauth
+		bad("name", "%q begins with a dot; begin with a letter or digit", u.Name)
+	}
 	whole, known, err := u.Effective()
 	switch {
 	case err != nil:
