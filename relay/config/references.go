@@ -179,6 +179,8 @@ func (f *file) tokens(c *Config) {
 			f.finding(join(path, "oauth"), "preset capture sends nothing and logs in nowhere; leave oauth out")
 		case !u.Upstream.Password.IsZero():
 			f.finding(join(path, "password"), "and oauth are two ways to log in; leave one of them out")
+		case u.Upstream.SendsInClear():
+			f.finding(join(path, "tls"), "none would send the access token in clear; use starttls or implicit")
 		}
 		u.OAuth.OAuth.CheckSubject(u.Rewrite.Mailbox.String(), func(key, format string, args ...any) {
 			f.finding(join(join(path, "oauth"), key), format, args...)

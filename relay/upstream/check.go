@@ -190,6 +190,13 @@ func (u Upstream) checkMechanisms(bad func(key, format string, args ...any)) {
 	}
 }
 
+// SendsInClear tells whether who listens on the network would read what u logs in
+// with.
+func (u Upstream) SendsInClear() bool {
+	host, err := splitAddress(u.Address)
+	return u.TLS == smtp.NoTLS && err == nil && !isLoopback(host)
+}
+
 func (u Upstream) checkTLS(host string, bad func(key, format string, args ...any)) {
 	switch u.TLS {
 	case "", smtp.StartTLS, smtp.Implicit:
