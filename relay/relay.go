@@ -91,7 +91,7 @@ func New(cfg *config.Config, o Options) (*Relay, error) {
 	if err != nil {
 		return nil, err
 	}
-	store, err := queue.Open(cfg.Queue, cfg.DataDir, r.metrics, o.Log)
+	store, err := queue.Open(s.queue, cfg.DataDir, r.metrics, o.Log)
 	if err != nil {
 		return nil, err
 	}
@@ -259,7 +259,7 @@ func (r *Relay) reload(path string) error {
 		s.upstreams.Retire(before.upstreams)
 		return err
 	}
-	r.queue.Configure(cfg.Queue)
+	r.queue.Configure(s.queue)
 	r.adopt(s)
 	if err := r.recount(r.cut, s); err != nil {
 		r.log.Error("limits that are new to this configuration are not kept until the next reload", "error", err)

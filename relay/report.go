@@ -75,7 +75,7 @@ func (s *stations) report(a bounce.Action, m *message.Message, settled []queue.S
 	r := bounce.Report{ID: message.NewID(time.Now()), Action: a, Original: m, At: time.Now()}
 	for _, i := range of {
 		c := s.fate(settled[i])
-		c.Recipient, c.Attempt, c.Until = m.To[i], attempt, m.Received.Add(s.config.Queue.Expire.Std())
+		c.Recipient, c.Attempt, c.Until = m.To[i], attempt, m.Received.Add(s.queue.Of(settled[i].Lane).Expire.Std())
 		r.Cases = append(r.Cases, c)
 	}
 	made := s.author.Report(r)
@@ -131,8 +131,8 @@ func (s *stations) digest(failures iter.Seq[queue.Failure]) queue.Report {
 // pace is how often to look at what is due by the clock: each minute, or as soon
 // as the shortest time that the configuration asks for is over.
 func (s *stations) pace() time.Duration {
-	pace := min(time.Minute, s.config.Queue.Expire.Std())
-	if warn := s.config.Queue.WarnAfter.Std(); warn > 0 {
+	pace := min(time.Minute, s.queue.Shortest().Std())
+	if warn := s.queue.WarnAfter.Std(); warn > 0 {
 		pace = min(pace, warn)
 	}
 	if !s.config.Postmaster.IsNull() {

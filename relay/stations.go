@@ -13,6 +13,7 @@ import (
 	"postern/relay/config"
 	"postern/relay/dkim"
 	"postern/relay/message"
+	"postern/relay/queue"
 	"postern/relay/setting"
 	"postern/relay/submission"
 	"postern/relay/upstream"
@@ -31,13 +32,14 @@ type stations struct {
 	oauth     *oauth.Set
 	author    bounce.Author
 	bounces   map[string]string // policy by account
+	queue     queue.Config
 	upstreams *upstream.Set
 }
 
 // build makes the stations of a configuration. Upstreams that did not change
 // are taken over with their connections from the stations before, if any.
 func (r *Relay) build(cfg *config.Config, before *upstream.Set) (*stations, error) {
-	s := &stations{config: cfg, bounces: map[string]string{},
+	s := &stations{config: cfg, bounces: map[string]string{}, queue: cfg.Queueing(),
 		author: bounce.Author{Hostname: cfg.Hostname, Postmaster: cfg.Postmaster}}
 	var (
 		accounts []auth.Account

@@ -16,6 +16,7 @@ package config
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"reflect"
 
@@ -47,7 +48,7 @@ type Config struct {
 	Profiles  []submission.Profile  `yaml:"profiles"`
 	Accounts  []Account             `yaml:"accounts"`
 	Upstreams []Upstream            `yaml:"upstreams"`
-	Routes    []upstream.Route      `yaml:"routes"`
+	Routes    []Route               `yaml:"routes"`
 	Policy    policy.Config         `yaml:"policy"`
 	Rewrite   []rewrite.Rule        `yaml:"rewrite"`
 	Headers   rewrite.Config        `yaml:"headers"`
@@ -90,9 +91,42 @@ type Upstream struct {
 	OAuth    oauth.Upstream    `yaml:",inline"`
 }
 
+// Route is one entry of routes: what every room knows about it, side by side.
+// The rooms share no keys.
+type Route struct {
+	Upstream upstream.Route `yaml:",inline"`
+	Queue    queue.Route    `yaml:",inline"`
+}
+
+// Queueing is what the room queue needs of the configuration. What may have left
+// by an upstream already waits for that one, and nobody knows any more by which
+// route it came: where all that lead there agree, as they say.
+func (c *Config) Queueing() queue.Config {
+	q := c.Queue
+	q.Routes = map[string]queue.Route{}
+	told := map[string]bool{} // lanes that a route led to before
+	note := func(lane string, r queue.Route) {
+		if told[lane] && !reflect.DeepEqual(q.Routes[lane], r) {
+			r = queue.Route{}
+		}
+		q.Routes[lane], told[lane] = r, true
+	}
+	for _, r := range c.Routes {
+		note(r.Upstream.Name, r.Queue)
+		for _, name := range r.Upstream.Names() {
+			note(message.PinnedLane(name), r.Queue)
+		}
+	}
+	maps.DeleteFunc(q.Routes, func(_ string, r queue.Route) bool { return r.IsZero() })
+	return q
+}
+
 // Routing is what the room upstream needs of the configuration.
 func (c *Config) Routing() upstream.Config {
-	r := upstream.Config{Routes: c.Routes}
+	var r upstream.Config
+	for _, route := range c.Routes {
+		r.Routes = append(r.Routes, route.Upstream)
+	}
 	for _, u := range c.Upstreams {
 		u.Upstream.Mailbox = u.Rewrite.Mailbox
 		r.Upstreams = append(r.Upstreams, u.Upstream)

@@ -22,7 +22,7 @@ type Leaving struct {
 // the routes. Senders that are no domain's, such as "*", are left out.
 func (c *Config) Leaving() (all []Leaving) {
 	seen := map[[3]string]bool{}
-	for _, r := range c.Routes {
+	for _, r := range c.Routing().Routes {
 		for _, a := range c.Accounts {
 			for _, sender := range a.Policy.Senders {
 				if !c.leads(a, r, sender) {

@@ -30,6 +30,9 @@ func (f *file) references(c *Config) {
 	}
 	c.Routing().Check(f.finding)
 	f.routes(c)
+	for i, r := range c.Routes {
+		c.Queue.CheckRoute(r.Queue, func(key, format string, args ...any) { f.finding(join(item("routes", i), key), format, args...) })
+	}
 	f.reports(c)
 	for i, a := range c.Accounts {
 		if a.Upstream.Route != "" {
@@ -143,7 +146,7 @@ func (f *file) rewriting(c *Config) {
 // signing reports keys in one another's way, and upstreams that insist on
 // signatures which nothing makes.
 func (f *file) signing(c *Config) {
-	dkim.Check(c.DKIM, c.Queue.Expire, f.finding)
+	dkim.Check(c.DKIM, c.Queueing().Longest(), f.finding)
 	for i, u := range c.Upstreams {
 		if u.DKIM.DKIM == "on" && len(c.DKIM) == 0 && f.readable("dkim") {
 			f.finding(join(item("upstreams", i), "dkim"), "on takes only signed mail, and there is no key under dkim; \"postern dkim generate\" makes one")
@@ -163,7 +166,7 @@ func (f *file) routes(c *Config) {
 	for _, l := range c.Listeners {
 		listeners = append(listeners, l.Name)
 	}
-	upstream.CheckRoutes(c.Routes, accounts, listeners, f.finding)
+	upstream.CheckRoutes(c.Routing().Routes, accounts, listeners, f.finding)
 }
 
 // tokens reports OAuth where it does not belong, and a service account that acts
@@ -222,10 +225,10 @@ func (f *file) reports(c *Config) {
 func (f *file) namedRoute(c *Config, path, name string) {
 	var names []string
 	for _, r := range c.Routes {
-		if r.Name == name {
+		if r.Upstream.Name == name {
 			return
 		}
-		names = append(names, r.Name)
+		names = append(names, r.Upstream.Name)
 	}
 	f.finding(path, "there is no route %q; routes has %s", name, strings.Join(names, ", "))
 }
@@ -247,7 +250,7 @@ func (f *file) routable(c *Config, path string, a Account) {
 // what is wrong, and is reported as such.
 func anyRoute(c *Config, will func(upstream.Route) bool) bool {
 	for _, r := range c.Routes {
-		if will(r) {
+		if will(r.Upstream) {
 			return true
 		}
 	}

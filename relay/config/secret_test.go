@@ -96,7 +96,7 @@ func TestYAMLIsTheWholeConfiguration(t *testing.T) {
 	c := parseSecrets(t)
 	c.TLS.Certificates[0].Certificate, c.TLS.Certificates[0].Key = "/etc/postern/tls.crt", "/etc/postern/tls.key"
 	c.Upstreams = c.Upstreams[:2]
-	c.Routes[0].Upstreams = []upstream.Group{{"plain"}, {"env"}}
+	c.Routes[0].Upstream.Upstreams = []upstream.Group{{"plain"}, {"env"}}
 	got, err := c.YAML()
 	if err != nil {
 		t.Fatal(err)

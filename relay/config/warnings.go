@@ -33,7 +33,7 @@ func (c *Config) Warnings() []string {
 		}
 	}
 	before := "" // the route that takes all
-	for _, r := range c.Routes {
+	for _, r := range c.Routing().Routes {
 		switch {
 		case before != "" && !c.isNamed(r):
 			all = append(all, fmt.Sprintf("route %s is never used: route %s before it takes all mail", r.Name, before))

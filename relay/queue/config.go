@@ -1,7 +1,6 @@
 package queue
 
 import (
-	"fmt"
 	"time"
 
 	"postern/relay/setting"
@@ -28,6 +27,10 @@ type Config struct {
 	// MinFree is the free space below which no message is accepted. Default
 	// 1 GiB.
 	MinFree setting.Size `yaml:"min_free"`
+
+	// Routes are what routes say over Retry and Expire, by name; what a delivery in
+	// a lane pinned to an upstream waits by stands under message.PinnedLane.
+	Routes map[string]Route `yaml:"-"`
 
 	// AllowVolatile accepts a data directory that a reboot empties. It is for
 	// the demo and for tests, whose directories are temporary anyway, and is
@@ -58,14 +61,8 @@ func (c Config) Check(bad func(key, format string, args ...any)) {
 	if len(c.Retry) == 0 {
 		bad("retry", "it is empty; write at least one wait, such as [1m, 5m, 1h]")
 	}
-	for i, wait := range c.Retry {
-		if wait.Std() < time.Second {
-			bad(fmt.Sprintf("retry[%d]", i), "%s is too short to wait before the next attempt; write at least 1s", wait)
-		}
-	}
-	if len(c.Retry) > 0 && c.Expire < c.Retry[0] {
-		bad("expire", "%s ends before the first retry after %s; write something longer, such as 4d", c.Expire, c.Retry[0])
-	}
+	Route{Retry: c.Retry}.Check(bad)
+	c.Of("").checkEnd(bad)
 	if c.Uncertain != "retry" && c.Uncertain != "hold" {
 		bad("uncertain", "%q is not a choice; write retry (through the same upstream) or hold (a person decides)", c.Uncertain)
 	}

@@ -49,11 +49,11 @@ func (s *SQLite) InFlight() (accepts, outcomes int64) {
 
 // NextAttempt and Expired are the schedule of cfg.
 func NextAttempt(cfg Config, attempts int, now time.Time, chance float64) time.Time {
-	return newSchedule(cfg).next(attempts, now, chance)
+	return newSchedule(cfg, "").next(attempts, now, chance)
 }
 
 func Expired(cfg Config, received, now time.Time) bool {
-	return newSchedule(cfg).expired(received, now)
+	return newSchedule(cfg, "").expired(received, now)
 }
 
 // FailCopy lets the copying of the log end with err.

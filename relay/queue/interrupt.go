@@ -11,7 +11,7 @@ import (
 // interrupt makes uncertain what a process before this one was sending: it may
 // have been sent, and nobody is left to say.
 func (s *SQLite) interrupt(ctx context.Context) error {
-	i := interruption{schedule: s.settings.Load().schedule, now: time.Now()}
+	i := interruption{settings: s.settings.Load(), now: time.Now()}
 	if err := s.w.do(ctx, outcome, i.apply); err != nil {
 		return err
 	}
@@ -27,7 +27,7 @@ func (s *SQLite) interrupt(ctx context.Context) error {
 
 // interruption is interrupt on its way through the writer.
 type interruption struct {
-	schedule schedule
+	settings *settings
 	now      time.Time
 
 	found []concerned
@@ -45,7 +45,7 @@ func (i *interruption) apply(t *tx) error {
 		event := Event{Upstream: c.deliveries[0].Upstream}
 		for k := range c.deliveries {
 			d := &c.deliveries[k]
-			*d = i.schedule.settle(*d, Outcome{Result: interrupted}, c.message.Received, i.now, rand.Float64())
+			*d = i.settings.of(d.Lane).settle(*d, Outcome{Result: interrupted}, c.message.Received, i.now, rand.Float64())
 			if err := t.move(c.key, Sending, c.owner, "", d); err != nil {
 				return err
 			}

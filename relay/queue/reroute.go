@@ -63,21 +63,9 @@ const routedBy = `iif(m.about = '', m.sender, (SELECT recipient FROM deliveries 
 
 // openMessages are the rows of what has not ended, in their order.
 func (s *SQLite) openMessages(ctx context.Context) ([]int64, error) {
-	rows, err := s.db.QueryContext(ctx, `SELECT n FROM messages INDEXED BY messages_open WHERE finished IS NULL`)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var keys []int64
-	for rows.Next() {
-		var key int64
-		if err := rows.Scan(&key); err != nil {
-			return nil, err
-		}
-		keys = append(keys, key)
-	}
+	keys, err := s.keys(ctx, `SELECT n FROM messages INDEXED BY messages_open WHERE finished IS NULL`)
 	slices.Sort(keys)
-	return keys, rows.Err()
+	return keys, err
 }
 
 // laneMove takes a delivery from one lane to another.

@@ -18,9 +18,11 @@ type schedule struct {
 	hold   bool // uncertain deliveries wait for a person
 }
 
-func newSchedule(c Config) schedule {
-	s := schedule{expire: c.Expire.Std(), hold: c.Uncertain == "hold"}
-	for _, wait := range c.Retry {
+// newSchedule is what c says of a lane.
+func newSchedule(c Config, lane string) schedule {
+	r := c.Of(lane)
+	s := schedule{expire: r.Expire.Std(), hold: c.Uncertain == "hold"}
+	for _, wait := range r.Retry {
 		s.retry = append(s.retry, wait.Std())
 	}
 	return s

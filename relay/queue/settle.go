@@ -16,7 +16,7 @@ func (s *SQLite) Settle(ctx context.Context, c *Claim, outcomes []Outcome, tell 
 	if len(outcomes) != len(c.deliveries) {
 		return nil, fmt.Errorf("%d outcomes for %d recipients", len(outcomes), len(c.deliveries))
 	}
-	schedule := s.settings.Load().schedule
+	schedule := s.settings.Load().of(c.Lane)
 	now := time.Now()
 	after := make([]Delivery, len(outcomes))
 	for i, o := range outcomes {

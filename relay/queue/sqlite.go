@@ -13,10 +13,12 @@ import (
 	"runtime"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	_ "modernc.org/sqlite" // the driver
 
 	"postern/metrics"
+	"postern/relay/message"
 )
 
 // SQLite is the embedded Store: one database file, large bodies as files
@@ -46,7 +48,35 @@ var _ Store = (*SQLite)(nil)
 // settings are what a reload can change.
 type settings struct {
 	Config
-	schedule
+	usual  schedule
+	routes map[string]schedule // of those who have their own, as Config.Routes
+}
+
+func newSettings(c Config) *settings {
+	s := &settings{c, newSchedule(c, ""), map[string]schedule{}}
+	for name := range c.Routes {
+		s.routes[name] = newSchedule(c, name)
+	}
+	return s
+}
+
+// of is the schedule of a lane.
+func (s *settings) of(lane string) schedule {
+	if own, ok := s.routes[message.RouteOf(lane)]; ok {
+		return own
+	}
+	return s.usual
+}
+
+// ceiling is the latest time a delivery of any lane can be waiting for.
+func (s *settings) ceiling(now time.Time) time.Time {
+	latest := s.usual.ceiling(now)
+	for _, own := range s.routes {
+		if t := own.ceiling(now); t.After(latest) {
+			latest = t
+		}
+	}
+	return latest
 }
 
 // Open opens the store under dir, makes it if there is none, and sets right
@@ -178,7 +208,7 @@ func (s *SQLite) countDamaged() error {
 
 // Configure implements Store.
 func (s *SQLite) Configure(cfg Config) {
-	s.settings.Store(&settings{cfg, newSchedule(cfg)})
+	s.settings.Store(newSettings(cfg))
 }
 
 // Ready implements Store.

@@ -3,7 +3,9 @@ package queue
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
+	"slices"
 	"time"
 
 	"postern/relay/message"
@@ -26,48 +28,104 @@ func (s *SQLite) Sweep(ctx context.Context, tell Reporter) ([]Settled, error) {
 // expire gives up on what waits beyond its time.
 func (s *SQLite) expire(ctx context.Context, tell Reporter) ([]Settled, error) {
 	var all []Settled
-	for {
-		e := expiry{schedule: s.settings.Load().schedule, now: time.Now(), spoolDir: s.spoolDir(), tell: tell}
-		if err := s.w.do(ctx, outcome, e.apply); err != nil {
-			return all, err
-		}
-		for _, file := range e.files {
-			s.unlink(file)
-		}
-		s.ring(e.lanes)
-		all = append(all, e.settled...)
-		if e.messages < sweepBatch {
-			return all, nil
+	settings, now := s.settings.Load(), time.Now()
+	for _, overdue := range settings.overdue(now) {
+		for {
+			keys, err := s.keys(ctx, overdue.query, append(overdue.args, sweepBatch)...)
+			if err != nil {
+				return all, err
+			}
+			e := expiry{settings: settings, keys: keys, now: now, spoolDir: s.spoolDir(), tell: tell}
+			if len(keys) > 0 {
+				if err := s.w.do(ctx, outcome, e.apply); err != nil {
+					return all, err
+				}
+			}
+			for _, file := range e.files {
+				s.unlink(file)
+			}
+			s.ring(e.lanes)
+			all = append(all, e.settled...)
+			if len(keys) < sweepBatch || len(e.settled) == 0 {
+				break
+			}
 		}
 	}
+	return all, nil
+}
+
+// finding finds messages; the last argument is how many.
+type finding struct {
+	query string
+	args  []any
+}
+
+// overdue finds the messages that have waited for too long, those of routes with
+// an expiry of their own one by one. Theirs are found by the lane: by age alone
+// each sweep would look at all that waits elsewhere and may be older.
+func (s *settings) overdue(now time.Time) []finding {
+	own := []string{} // null would not be an array
+	var all []finding
+	for route, schedule := range s.routes {
+		own = append(own, route)
+		all = append(all, finding{`SELECT DISTINCT d.message FROM deliveries d INDEXED BY deliveries_due JOIN messages m ON m.n = d.message
+			WHERE (lane = ?1 OR lane > ?1 || '/' AND lane < ?1 || '0') AND ` + waiting + ` AND m.received <= ?2 LIMIT ?3`,
+			[]any{route, millis(now.Add(-schedule.expire))}})
+	}
+	names, _ := json.Marshal(own) // of strings it does not fail
+	return append(all, finding{`SELECT n FROM messages INDEXED BY messages_open WHERE finished IS NULL AND received <= ?1
+		AND EXISTS (SELECT 1 FROM deliveries WHERE message = messages.n AND ` + waiting + `
+			AND substr(lane, 1, instr(lane || '/', '/') - 1) NOT IN (SELECT value FROM json_each(?2))) LIMIT ?3`,
+		[]any{millis(now.Add(-s.usual.expire)), string(names)}})
+}
+
+// keys are the rows that a query finds.
+func (s *SQLite) keys(ctx context.Context, query string, args ...any) ([]int64, error) {
+	rows, err := s.db.QueryContext(ctx, query, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var keys []int64
+	for rows.Next() {
+		var key int64
+		if err := rows.Scan(&key); err != nil {
+			return nil, err
+		}
+		keys = append(keys, key)
+	}
+	return keys, rows.Err()
 }
 
 // expiry is one step of expire on its way through the writer.
 type expiry struct {
-	schedule schedule
+	settings *settings
+	keys     []int64 // the messages
 	now      time.Time
 	spoolDir string
 	tell     Reporter
 
-	messages int
-	settled  []Settled
-	lanes    []string // where reports wait
-	files    []string // to unlink
+	settled []Settled
+	lanes   []string // where reports wait
+	files   []string // to unlink
 }
 
 func (e *expiry) apply(t *tx) error {
-	e.messages, e.settled, e.lanes, e.files = 0, nil, nil, nil
-	overdue, err := t.deliveries(`SELECT m.n, m.id, m.account, m.received, m.sender, d.owner, `+deliveryColumns+`
+	e.settled, e.lanes, e.files = nil, nil, nil
+	waiting, err := t.deliveries(`SELECT m.n, m.id, m.account, m.received, m.sender, d.owner, `+deliveryColumns+`
 		FROM deliveries d JOIN messages m ON m.n = d.message
-		WHERE d.message IN (SELECT n FROM messages WHERE finished IS NULL AND received <= ?
-			AND EXISTS (SELECT 1 FROM deliveries WHERE message = messages.n AND `+waiting+`) LIMIT ?)
-		AND `+waiting+` ORDER BY d.message, d.n`, millis(e.now.Add(-e.schedule.expire)), sweepBatch)
+		WHERE d.message IN (SELECT value FROM json_each(?)) AND `+waiting+` ORDER BY d.message, d.n`, encode(e.keys))
 	if err != nil {
 		return err
 	}
-	e.messages = len(overdue)
-	for _, o := range overdue {
-		if err := e.giveUp(t, o); err != nil {
+	for _, c := range waiting {
+		c.deliveries = slices.DeleteFunc(c.deliveries, func(d Delivery) bool {
+			return !e.settings.of(d.Lane).expired(c.message.Received, e.now)
+		})
+		if len(c.deliveries) == 0 {
+			continue
+		}
+		if err := e.giveUp(t, c); err != nil {
 			return err
 		}
 	}
@@ -80,7 +138,7 @@ func (e *expiry) giveUp(t *tx, o concerned) error {
 	var settled []Settled
 	for _, d := range o.deliveries {
 		was := d.State
-		d = e.schedule.giveUp(d)
+		d = e.settings.of(d.Lane).giveUp(d)
 		if err := t.move(o.key, was, o.owner, d.Lane, &d); err != nil {
 			return err
 		}
