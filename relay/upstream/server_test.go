@@ -155,6 +155,17 @@ func (s *server) count() int {
 	return s.sessions
 }
 
+// logins are the sessions that came as far as AUTH: a connection to our port may
+// be one of anybody's on this machine.
+func (s *server) logins() (n int) {
+	for _, line := range s.heard() {
+		if strings.HasPrefix(line, "AUTH ") {
+			n++
+		}
+	}
+	return n
+}
+
 type session struct {
 	*server
 	nc      net.Conn
