@@ -185,9 +185,11 @@ type running struct {
 	listeners []string
 	// queue is the section of the configuration; a quick one if empty.
 	queue string
-	log   records
-	stop  context.CancelFunc
-	ended chan error
+	// before is called with the data directory before the relay has it.
+	before func(dir string)
+	log    records
+	stop   context.CancelFunc
+	ended  chan error
 }
 
 var paperHash = func() string {
@@ -237,6 +239,9 @@ func (r *running) run() {
 		t.Fatal(err)
 	}
 	cfg.Queue.AllowVolatile = true // a temporary directory may be
+	if r.before != nil {
+		r.before(cfg.DataDir)
+	}
 	listening := make(chan struct{})
 	next, err := relay.New(cfg, relay.Options{Log: slog.New(slog.NewJSONHandler(r.log, nil)), Listening: func() { close(listening) }})
 	if err != nil {

@@ -172,9 +172,13 @@ func (c *claiming) load(t *tx, key int64, now time.Time) (*Claim, error) {
 
 // message reads the message of a row without its recipients.
 func (t *tx) message(key int64, spoolDir string) (*message.Message, error) {
-	return scanMessage(spoolDir, func(dest ...any) error {
+	m, err := scanMessage(spoolDir, func(dest ...any) error {
 		return t.get(`SELECT `+messageColumns+` FROM messages m LEFT JOIN contents c ON c.message = m.n WHERE m.n = ?`, []any{key}, dest...)
 	})
+	if errors.Is(err, sql.ErrNoRows) {
+		err = fmt.Errorf("%w: row %d is of no message", message.ErrDamaged, key)
+	}
+	return m, err
 }
 
 // made is what an earlier attempt made of a message, the zero Made if nothing
@@ -217,8 +221,7 @@ func scanMessage(spoolDir string, scan func(dest ...any) error) (*message.Messag
 	var sender, envelope, client string
 	var header, inline []byte
 	var file sql.NullString
-	var headerSum, size, sum sql.NullInt64
-	var eight sql.NullBool
+	var headerSum, size, sum, eight sql.NullInt64
 	if err := scan(&m.ID, &received, &sender, &envelope, &client, &m.About, &header, &headerSum, &inline, &file, &size, &sum, &eight); err != nil {
 		return nil, err
 	}
@@ -240,7 +243,7 @@ func scanMessage(spoolDir string, scan func(dest ...any) error) (*message.Messag
 	if m.Header, err = message.ParseHeader(header); err != nil {
 		return damaged(err)
 	}
-	b := &body{data: inline, size: size.Int64, sum: uint32(sum.Int64), eight: eight.Bool}
+	b := &body{data: inline, size: size.Int64, sum: uint32(sum.Int64), eight: eight.Int64 != 0}
 	if file.String != "" {
 		b.path = filepath.Join(spoolDir, file.String)
 	}

@@ -160,15 +160,29 @@ func TestManyMessagesAtAStart(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	began := time.Now()
-	s = openIn(t, dir, queuetest.Config())
-	t.Logf("%d messages: open after %v", messages, time.Since(began))
-	n, err := s.Numbers(t.Context())
-	if err != nil || n.Deliveries["queued"] != messages {
-		t.Fatalf("numbers %+v, %v", n, err)
-	}
-	claims, err := s.Claim(t.Context(), "office", "m365", 1, 0)
-	if err != nil || len(claims) != 1 || claims[0].Message.ID != first.ID {
-		t.Fatalf("claimed %v, %v", claims, err)
+	for _, schema := range []string{"this schema", "the first schema"} {
+		if schema == "the first schema" {
+			toFirstSchema(t, dir)
+		}
+		began := time.Now()
+		s, err := queue.Open(queuetest.Config(), dir, metrics.New("test", ""), quiet())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("%d messages in %s: open after %v", messages, schema, time.Since(began))
+		n, err := s.Numbers(t.Context())
+		if err != nil || n.Deliveries["queued"] != messages {
+			t.Fatalf("numbers %+v, %v", n, err)
+		}
+		claims, err := s.Claim(t.Context(), "office", "m365", 1, 0)
+		if err != nil || len(claims) != 1 || claims[0].Message.ID != first.ID {
+			t.Fatalf("claimed %v, %v", claims, err)
+		}
+		if err := s.Return(t.Context(), claims[0], ""); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

@@ -84,6 +84,18 @@ func TestAnOlderSchemaIsBroughtUpToDate(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
+	toFirstSchema(t, dir)
+	look(t, dir, m) // before it is: to look changes nothing
+	s = openIn(t, dir, queuetest.Config())
+	claims, err := s.Claim(t.Context(), "office", "m365", 1, 0)
+	if err != nil || len(claims) != 1 || claims[0].Message.ID != m.ID {
+		t.Errorf("claimed %v, %v", claims, err)
+	}
+}
+
+// toFirstSchema makes of the database under dir what the first version wrote.
+func toFirstSchema(t *testing.T, dir string) {
+	t.Helper()
 	db, err := sql.Open("sqlite", filepath.Join(dir, "queue.db"))
 	if err != nil {
 		t.Fatal(err)
@@ -94,12 +106,6 @@ func TestAnOlderSchemaIsBroughtUpToDate(t *testing.T) {
 	}
 	if err := db.Close(); err != nil {
 		t.Fatal(err)
-	}
-	look(t, dir, m) // before it is: to look changes nothing
-	s = openIn(t, dir, queuetest.Config())
-	claims, err := s.Claim(t.Context(), "office", "m365", 1, 0)
-	if err != nil || len(claims) != 1 || claims[0].Message.ID != m.ID {
-		t.Errorf("claimed %v, %v", claims, err)
 	}
 }
 
