@@ -138,8 +138,8 @@ func TestADiskThatBecomesReadOnly(t *testing.T) {
 	}
 }
 
-// A queue of many messages is open in a moment, and its oldest are claimed
-// first.
+// A queue of many messages is open in a moment, one that an older version left
+// in a few, and its oldest are claimed first.
 func TestManyMessagesAtAStart(t *testing.T) {
 	messages := 100_000
 	if testing.Short() {
@@ -174,15 +174,15 @@ func TestManyMessagesAtAStart(t *testing.T) {
 		if err != nil || n.Deliveries["queued"] != messages {
 			t.Fatalf("numbers %+v, %v", n, err)
 		}
-		claims, err := s.Claim(t.Context(), "office", "m365", 1, 0)
-		if err != nil || len(claims) != 1 || claims[0].Message.ID != first.ID {
-			t.Fatalf("claimed %v, %v", claims, err)
-		}
-		if err := s.Return(t.Context(), claims[0], ""); err != nil {
-			t.Fatal(err)
-		}
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
 	}
+	s = openIn(t, dir, queuetest.Config())
+	began := time.Now()
+	claims, err := s.Claim(t.Context(), "office", "m365", 1, 0)
+	if err != nil || len(claims) != 1 || claims[0].Message.ID != first.ID {
+		t.Fatalf("claimed %v, %v", claims, err)
+	}
+	t.Logf("one is claimed in %v", time.Since(began))
 }

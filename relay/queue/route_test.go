@@ -144,3 +144,24 @@ func TestAReloadChangesTheScheduleOfARoute(t *testing.T) {
 		t.Errorf("given up %v, %v", settled, err)
 	}
 }
+
+// What may wait for longer, however much of it there is, does not hide what is over.
+func TestPatientMailHidesNothing(t *testing.T) {
+	s := openIn(t, t.TempDir(), ofRoutes())
+	if err := queuetest.Fill(t.Context(), s, "printer", 250); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Exec(`UPDATE deliveries SET lane = 'patient'`); err != nil {
+		t.Fatal(err)
+	}
+	m := queuetest.NewMessage("printer", 10, "a@example.com")
+	if _, err := queuetest.Put(t.Context(), s, m, "office", ""); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Exec(`UPDATE messages SET received = received - 5 * 86400000`); err != nil {
+		t.Fatal(err)
+	}
+	if settled, err := s.Sweep(t.Context(), nil); err != nil || len(settled) != 1 || settled[0].ID != m.ID {
+		t.Errorf("%d given up, %v", len(settled), err)
+	}
+}
