@@ -115,25 +115,38 @@ func (c *conn) push(wait time.Duration) error {
 
 // spoke tells whether there is more from the server than it was asked for, as far
 // as it came together with what was read. It never waits.
-func (c *conn) spoke() bool {
-	if c.nc.SetReadDeadline(time.Unix(1, 0)) != nil {
+func (c *conn) spoke() bool { return c.peek(time.Unix(1, 0)) }
+
+// spokeNow also sees what came since. What arrives in part, or is a matter of TLS
+// alone, it waits for a moment.
+func (c *conn) spokeNow() bool {
+	return c.spoke() || pending(c.raw) && c.peek(time.Now().Add(c.patience.Quit/100))
+}
+
+func (c *conn) peek(until time.Time) bool {
+	if c.nc.SetReadDeadline(until) != nil {
 		return false
 	}
 	_, err := c.r.Peek(1)
 	return err == nil
 }
 
-// unasked is the error for what the server said without being asked. A 421 it may
-// always say (RFC 5321, section 3.8).
+// outOfStep says that nobody knows any more which reply answers what.
+type outOfStep struct{ error }
+
+func (o outOfStep) Unwrap() error { return o.error }
+
+// unasked is the error for what the server said without being asked: outOfStep,
+// but for a 421, which it may always say (RFC 5321, section 3.8).
 func (c *conn) unasked() error {
 	reply, err := c.reply(c.patience.Quit)
 	switch {
 	case err != nil:
-		return fmt.Errorf("the server spoke without being asked: %w", err)
+		return outOfStep{fmt.Errorf("the server spoke without being asked: %w", err)}
 	case reply.Code == 421:
 		return &reply
 	}
-	return fmt.Errorf("the server said %q without being asked; its replies cannot be told apart", reply)
+	return outOfStep{fmt.Errorf("the server said %q without being asked; its replies cannot be told apart", reply)}
 }
 
 // command sends one line and reads the reply.

@@ -64,7 +64,7 @@ func (t *transaction) stream(body io.Reader) error {
 			return errSource{err}
 		}
 	}
-	if t.c.spoke() { // it broke off, or what it says is no answer to the dot
+	if t.c.spokeNow() { // it broke off, or what it says is no answer to the dot
 		return errors.New("the server answered before the mail was sent")
 	}
 	t.ended = true

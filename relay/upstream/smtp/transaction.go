@@ -38,6 +38,7 @@ type transaction struct {
 
 	results []transport.Result
 	settled []bool // by recipient: its result stands
+	asked   []int  // the recipients that the envelope names
 	// heard: MAIL was answered. proceed: DATA was answered by 354. ended: the
 	// final dot may have been sent.
 	heard, proceed, ended bool
@@ -143,6 +144,11 @@ func (t *transaction) breakOff(err error) error {
 	if !t.heard && errors.As(err, &t.turnedAway) {
 		return nil
 	}
+	if errors.As(err, new(outOfStep)) { // what looked like a refusal may have been somebody else's
+		for _, i := range t.asked {
+			t.settled[i] = false
+		}
+	}
 	t.settleRest(t.interrupted(err))
 	return nil
 }
@@ -190,8 +196,10 @@ func (t *transaction) steps(reset bool) []step {
 		add("RSET", p.Command, t.hearReset)
 	}
 	add(mailCommand(t.m, t.c.ext), p.Command, t.hearMail)
+	t.asked = nil
 	for i, to := range t.m.To {
 		if !t.settled[i] {
+			t.asked = append(t.asked, i)
 			add(rcptCommand(to, t.c.ext), p.Command, func(r message.Reply) error { return t.hearRcpt(i, r) })
 		}
 	}
@@ -233,10 +241,10 @@ func (t *transaction) envelope() error {
 		if t.open() == 0 {
 			return nil
 		}
+		if i == 0 && !t.early && t.c.spoke() {
+			return t.c.unasked()
+		}
 		if i > 0 || !t.early {
-			if t.c.spoke() {
-				return t.c.unasked()
-			}
 			if err := t.say(batch); err != nil {
 				return err
 			}
@@ -245,6 +253,9 @@ func (t *transaction) envelope() error {
 			if err := t.hear(s); err != nil {
 				return err
 			}
+		}
+		if t.c.spoke() {
+			return t.c.unasked()
 		}
 	}
 	return nil
@@ -261,7 +272,7 @@ func (t *transaction) hear(s step) error {
 	case reply.Code == 421:
 		return &reply
 	case reply.Code/100 == 3 && s.line != "DATA":
-		return fmt.Errorf("the server's replies are out of step: %w", &reply)
+		return outOfStep{fmt.Errorf("the server's replies are out of step: %w", &reply)}
 	}
 	return s.hear(reply)
 }
@@ -301,6 +312,9 @@ func (t *transaction) hearRcpt(i int, reply message.Reply) error {
 
 func (t *transaction) hearData(reply message.Reply) error {
 	t.proceed = reply.Code == 354
+	if !t.proceed && reply.Code < 400 {
+		return outOfStep{fmt.Errorf("DATA was answered with %w; the server's replies cannot be told apart", &reply)}
+	}
 	if !t.proceed && t.open() > 0 {
 		t.settleRest(t.refused(transport.AtData, reply))
 	}
