@@ -61,11 +61,12 @@ func (s *drafting) chunks(f *file, address string) (*transport.Result, error) {
 	resumed := 0
 	for at := int64(0); ; {
 		answer, err := s.delivery.Do(s.chunk(f, address, at))
-		next, ok := wanted(answer, f.size)
+		end := min(at+maxChunk, f.size)
+		next, ok := wanted(answer, end)
 		switch {
-		case err == nil && answer.Status == http.StatusCreated, err == nil && answer.Status == http.StatusOK && len(bytes.TrimSpace(answer.Body)) == 0:
+		case err == nil && end == f.size && done(answer):
 			return nil, nil
-		case err == nil && answer.Status/100 == 2 && ok && next > at:
+		case err == nil && ok && next == end:
 			at, resumed = next, 0
 			continue
 		}
@@ -74,10 +75,15 @@ func (s *drafting) chunks(f *file, address string) (*transport.Result, error) {
 			return &result, err
 		}
 		state, _ := s.delivery.Do(webapi.Request{Method: http.MethodGet, URL: address, Foreign: true})
-		if next, ok := wanted(state, f.size); ok {
+		if next, ok := wanted(state, end); ok {
 			at = next
 		}
 	}
+}
+
+// done tells whether an answer to the last chunk says that nothing is missing.
+func done(a webapi.Answer) bool {
+	return a.Status == http.StatusCreated || a.Status == http.StatusOK && len(bytes.TrimSpace(a.Body)) == 0
 }
 
 // mayResume tells whether a chunk is worth another try at once: it broke off, or
@@ -117,8 +123,9 @@ func section(f *file, body message.Body, at, size int64) (io.ReadCloser, error) 
 	}{io.LimitReader(r, size), r}, nil
 }
 
-// wanted is the first octet that a session still misses.
-func wanted(a webapi.Answer, size int64) (int64, bool) {
+// wanted is the first octet that a session still misses. One beyond those it was
+// sent would leave a hole.
+func wanted(a webapi.Answer, sent int64) (int64, bool) {
 	var state struct {
 		Next []string `json:"nextExpectedRanges"`
 	}
@@ -127,5 +134,5 @@ func wanted(a webapi.Answer, size int64) (int64, bool) {
 	}
 	first, _, _ := strings.Cut(state.Next[0], "-")
 	at, err := strconv.ParseInt(first, 10, 64)
-	return at, err == nil && at >= 0 && at < size
+	return at, err == nil && at >= 0 && at <= sent
 }
