@@ -48,13 +48,16 @@ func (r *Relay) order(ctx context.Context, o Order, by string) ([]queue.Acted, e
 		return nil, err
 	}
 	do := queue.Order{Do: o.Do, IDs: ids, Recipient: o.Recipient, By: by, Reason: o.Reason}
-	acted, err := r.queue.Act(ctx, do, r.stations.Load().reroute)
+	s := r.stations.Load()
+	acted, err := r.queue.Act(ctx, do, s.reroute)
 	for _, a := range acted {
 		if a.Deliveries > 0 {
 			r.log.Info("ordered", "id", a.ID, "do", o.Do, "recipients", a.Deliveries, "user", by, "reason", o.Reason)
 		}
 	}
-	return acted, errors.Join(err, r.serveWaiting(ctx, nil))
+	err = errors.Join(err, r.serveWaiting(ctx, nil))
+	r.catchUp(s) // if a reload came between, the lanes of what is lost may be gone
+	return acted, err
 }
 
 // meant is the ids of an order: those it names, or those of all that match.

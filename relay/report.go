@@ -154,6 +154,7 @@ func (r *Relay) sweep(ctx context.Context) {
 	r.reported(s, late)
 	r.sendDigest(ctx, s)
 	r.swept(ctx, "serve what waits", r.serveWaiting(ctx, nil))
+	r.catchUp(s) // if a reload came between, lanes of reports may be gone
 }
 
 // sendDigest sends the postmaster, where there is one, the digest if it is due.

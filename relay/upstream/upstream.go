@@ -1,8 +1,8 @@
 // Package upstream answers one question of a delivery: through whom?
 //
 // A route leads mail to upstreams in order of preference. An upstream is an
-// SMTP smarthost or the capture directory. Each has a number of slots, one for
-// every connection it may have open, and a breaker:
+// SMTP smarthost, an HTTP API or the capture directory. Each has a number of slots,
+// one for every connection it may have open (two with look-ahead), and a breaker:
 //
 //   - up: slots are handed out while there are free ones, and while its mailbox
 //     has room ([throttle]).
