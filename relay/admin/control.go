@@ -1,7 +1,6 @@
 package admin
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,10 +10,9 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/url"
 	"os"
 	"path/filepath"
-	"strings"
+	"strconv"
 	"syscall"
 	"time"
 )
@@ -74,6 +72,36 @@ func (c *Control) Handle(pattern string, answer func(*http.Request) (any, error)
 	})
 }
 
+// largePatience is how long one large request may take.
+const largePatience = 10 * time.Minute
+
+// HandleLarge is Handle for what does not fit in a command: the request may be
+// of any size, and the answer is Content, which is closed. None is logged here,
+// as there may be many.
+func (c *Control) HandleLarge(pattern string, answer func(*http.Request) (Content, error)) {
+	c.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+		limits, end := http.NewResponseController(w), time.Now().Add(largePatience)
+		if err := errors.Join(limits.SetReadDeadline(end), limits.SetWriteDeadline(end)); err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		got, err := answer(r)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusUnprocessableEntity)
+			return
+		}
+		defer got.Close()
+		w.Header().Set("Content-Length", strconv.FormatInt(got.Size, 10))
+		io.CopyN(w, got, got.Size) // what it cannot read the other end misses
+	})
+}
+
+// Content is that many octets.
+type Content struct {
+	io.ReadCloser
+	Size int64
+}
+
 // Start listens in dataDir, of which the caller has sole use: a socket that is
 // there already was left by a relay that died.
 func (c *Control) Start(dataDir string) error {
@@ -102,41 +130,6 @@ func (c *Control) Start(dataDir string) error {
 
 // Close takes no more commands and breaks off those that run.
 func (c *Control) Close() error { return c.http.Close() }
-
-// Command gives a command to the relay that runs on dataDir and reads the answer
-// into the value answer points to, unless that is nil. The error is
-// ErrNotRunning when there is none, or what the relay has against it.
-func Command(ctx context.Context, dataDir, method, path string, body, answer any) error {
-	data, err := json.Marshal(body)
-	if err != nil {
-		return err
-	}
-	request, err := http.NewRequestWithContext(ctx, method, "http://control"+path, bytes.NewReader(data))
-	if err != nil {
-		return err
-	}
-	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return dialControl(ctx, dataDir) }}
-	defer transport.CloseIdleConnections()
-	response, err := (&http.Client{Transport: transport}).Do(request)
-	var failed *url.Error
-	if errors.As(err, &failed) {
-		return failed.Err // without an address that nobody typed
-	}
-	if err != nil {
-		return err
-	}
-	defer response.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
-	switch {
-	case err != nil:
-		return err
-	case response.StatusCode != http.StatusOK:
-		return errors.New(strings.TrimSpace(string(text)))
-	case answer == nil:
-		return nil
-	}
-	return json.Unmarshal(text, answer)
-}
 
 func dialControl(ctx context.Context, dataDir string) (conn net.Conn, err error) {
 	err = inDirectory(dataDir, func(dir string) (err error) {
