@@ -252,7 +252,7 @@ func (a *acting) refuses(d Delivery) string {
 
 // place writes where a delivery stands that nobody is sending.
 func (t *tx) place(key int64, d Delivery) error {
-	_, err := t.exec(`UPDATE deliveries SET state = ?, lane = ?, next_at = ?, reply = ? WHERE message = ? AND n = ?`,
+	_, err := t.exec(`UPDATE deliveries SET state = ?, lane = ?, next_at = ?, reply = ?, owner = '' WHERE message = ? AND n = ?`,
 		d.State, d.Lane, millis(d.NextAt), encode(d.Reply), key, d.n)
 	return err
 }

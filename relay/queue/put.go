@@ -90,15 +90,7 @@ func newPut(m *message.Message, b *body, ways []Way, owner string, now time.Time
 
 func (p *put) apply(t *tx) error {
 	m := p.m
-	row, err := t.exec(`INSERT INTO messages (id, account, received, sender, envelope, client, size, about) VALUES (?,?,?,?,?,?,?,?)`,
-		m.ID, m.Client.Account, millis(m.Received), m.From.String(), p.envelope, p.client, m.Header.Size()+2+p.body.size, m.About)
-	if err != nil {
-		return err
-	}
-	if p.key, err = row.LastInsertId(); err != nil {
-		return err
-	}
-	if err := p.insertContent(t); err != nil {
+	if err := p.insertMessage(t); err != nil {
 		return err
 	}
 	for i, d := range p.deliveries {
@@ -113,8 +105,22 @@ func (p *put) apply(t *tx) error {
 			return err
 		}
 	}
-	_, err = t.exec(`INSERT INTO history (message, n, at, what, detail) VALUES (?,0,?,'accepted',?)`, p.key, millis(p.now), p.accepted)
+	_, err := t.exec(`INSERT INTO history (message, n, at, what, detail) VALUES (?,0,?,'accepted',?)`, p.key, millis(p.now), p.accepted)
 	return err
+}
+
+// insertMessage writes the rows of the message and of its content.
+func (p *put) insertMessage(t *tx) error {
+	m := p.m
+	row, err := t.exec(`INSERT INTO messages (id, account, received, sender, envelope, client, size, about) VALUES (?,?,?,?,?,?,?,?)`,
+		m.ID, m.Client.Account, millis(m.Received), m.From.String(), p.envelope, p.client, m.Header.Size()+2+p.body.size, m.About)
+	if err != nil {
+		return err
+	}
+	if p.key, err = row.LastInsertId(); err != nil {
+		return err
+	}
+	return p.insertContent(t)
 }
 
 func (p *put) insertContent(t *tx) error {

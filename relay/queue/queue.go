@@ -102,6 +102,24 @@ type Store interface {
 	// concerned, or why none. Reroute's route is asked for what is Lost.
 	Act(ctx context.Context, o Order, route Router) ([]Acted, error)
 
+	// BeginMove holds messages that are to leave for an archive, each whole or not
+	// at all, and tells why not: one that is being sent is not. CancelMove makes of
+	// them what they were; EndMove drops them, once the archive is durable. Until
+	// one of these they are held, whatever happens to the process.
+	BeginMove(ctx context.Context, ids []string, by, archive string) ([]Acted, error)
+	CancelMove(ctx context.Context, ids []string, by, why string) ([]Acted, error)
+	EndMove(ctx context.Context, ids []string, by, archive string) ([]Acted, error)
+
+	// Pack is a message as it goes to an archive: that of a move as it was before.
+	// The error is ErrNotFound when nothing of it waits any more, and a sentence
+	// when it is damaged.
+	Pack(ctx context.Context, id string) (*Parcel, error)
+
+	// Unpack takes a message from another store in, unless it is here already, and
+	// tells whether it did. A message that left this store by a move comes back.
+	// Errors are those of Put.
+	Unpack(ctx context.Context, p *Parcel, from string) (taken bool, err error)
+
 	// Note adds a line to the history of a message, if the store still has it.
 	Note(ctx context.Context, id, what, text string) error
 
@@ -312,7 +330,7 @@ type Event struct {
 	At time.Time `json:"-"`
 	// What happened: accepted, attempted, returned, interrupted (the process
 	// died while sending), expired, reported, damaged, ended; or what a person ordered: retried,
-	// held, released, dropped, settled; or what Note was told.
+	// held, released, dropped, settled, moved, not moved, imported; or what Note was told.
 	What string `json:"-"`
 	// Upstream is the one claimed for.
 	Upstream string `json:"upstream,omitempty"`
