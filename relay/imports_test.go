@@ -12,8 +12,8 @@ var allowedImports = map[string]struct {
 	imports string
 	because string
 }{
-	"postern/cmd/postern":              {"auth auth/oauth metrics relay relay/admin relay/config relay/devices relay/dkim relay/message relay/queue relay/setting relay/upstream relay/upstream/preset", "subcommands use one room each"},
-	"postern/relay":                    {"auth auth/oauth metrics policy relay/admin relay/bounce relay/config relay/devices relay/dkim relay/dmarc relay/message relay/queue relay/setting relay/submission relay/upstream relay/upstream/transport rewrite", "it tells the story, so it knows every room"},
+	"postern/cmd/postern":              {"auth auth/oauth metrics relay relay/admin relay/archive relay/config relay/devices relay/dkim relay/message relay/queue relay/setting relay/upstream relay/upstream/preset", "subcommands use one room each"},
+	"postern/relay":                    {"auth auth/oauth metrics policy relay/admin relay/archive relay/bounce relay/config relay/devices relay/dkim relay/dmarc relay/message relay/queue relay/setting relay/submission relay/upstream relay/upstream/transport rewrite", "it tells the story, so it knows every room"},
 	"postern/relay/config":             {"auth auth/bearer auth/oauth policy relay/bounce relay/dkim relay/message relay/queue relay/setting relay/submission relay/upstream relay/upstream/preset rewrite", "a configuration is made of each room's own Config"},
 	"postern/relay/submission":         {"metrics relay/message relay/setting", "a room"},
 	"postern/relay/queue":              {"metrics relay/message relay/setting", "a room"},
@@ -34,6 +34,7 @@ var allowedImports = map[string]struct {
 	"postern/relay/bounce":             {"relay/message relay/setting", "a room"},
 	"postern/relay/devices":            {"relay/message", "a room"},
 	"postern/relay/admin":              {"", "a room; what it shows is handed to it"},
+	"postern/relay/archive":            {"", "a room; what is in an archive is handed to it"},
 	"postern/auth":                     {"auth/bearer auth/directory relay/message relay/setting", "a room, with one beside it that speaks LDAP and one that reads tokens"},
 	"postern/auth/directory":           {"relay/message relay/setting", "a room"},
 	"postern/auth/slapdtest":           {"", "a real directory for tests"},
