@@ -20,7 +20,7 @@ var update = flag.Bool("update", false, "write docs/metrics.md anew")
 // hops are the questions that the numbers answer, in the order a message meets
 // them, and the numbers of each.
 var hops = []struct{ name, question, metrics string }{
-	{"The relay", "Does it run, does it take mail, and with which configuration?", "build_info ready config_reloads_total credential_expiry_timestamp_seconds"},
+	{"The relay", "Does it run, does it take mail, and with which configuration?", "build_info ready draining config_reloads_total credential_expiry_timestamp_seconds"},
 	{"Connections", "Who connects, and who is turned away at the door?", "submission_connections submission_connections_total"},
 	{"TLS", "Who still speaks old TLS, and whose handshake fails?", "submission_tls_total devices"},
 	{"Login", "Do logins work, and is somebody guessing passwords?", "auth_attempts_total policy_bans policy_bans_total"},

@@ -52,6 +52,7 @@ type Metrics struct {
 	Messages         *prometheus.CounterVec   // listener, result
 	MessageBytes     prometheus.Histogram     //
 	Resent           prometheus.Counter       //
+	Draining         prometheus.Gauge         //
 	SubmissionPhase  *prometheus.HistogramVec // phase
 	PolicyRefusals   *prometheus.CounterVec   // rule
 	RewriteChanges   *prometheus.CounterVec   // rule
@@ -112,6 +113,7 @@ func New(version, commit string) *Metrics {
 		Messages:         f.counters("submission_messages_total", "Messages offered after DATA or BDAT, by our answer.", "listener", "result"),
 		MessageBytes:     f.histogram("submission_message_bytes", "Size of accepted messages in bytes.", prometheus.ExponentialBuckets(1<<10, 4, 9)),
 		Resent:           f.counter("submission_resent_total", "Messages sent again by a device that had a 250 already, and not kept."),
+		Draining:         f.gauge("draining", "1 while no new mail is taken because somebody asked for it (postern queue drain)."),
 		SubmissionPhase:  f.histograms("submission_phase_seconds", "Time a client's session spent in each phase.", seconds, "phase"),
 		PolicyRefusals:   f.counters("policy_refusals_total", "Senders, recipients and messages refused, by the rule that did.", "rule"),
 		RewriteChanges:   f.counters("rewrite_changes_total", "Changes made to messages when they were accepted and for each attempt to send them, by the rule that asked for them.", "rule"),

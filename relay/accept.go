@@ -20,8 +20,12 @@ import (
 // is answered there; the last word is Accept's.
 type gateway struct{ *Relay }
 
-// Connect turns away who has tried too many names.
+// Connect turns away who has tried too many names, and everybody while the relay
+// drains.
 func (g gateway) Connect(c message.Client) error {
+	if err := g.pausing.refusal(421); err != nil {
+		return err
+	}
 	if until := g.bans.Address(c.Address.Addr(), time.Now()); !until.IsZero() {
 		return message.Refuse(421, "4.7.0", "Too many failed logins from your address; try again after %s", policy.Clock(until))
 	}
@@ -74,7 +78,7 @@ func (g gateway) Left(v message.Visit) { g.devices.Note(v) }
 // path, and how large the message may be.
 func (g gateway) Mail(_ context.Context, m *message.Message) (int64, error) {
 	s := g.stations.Load()
-	if err := g.queue.Ready(); err != nil {
+	if err := cmp.Or(g.pausing.refusal(451), g.queue.Ready()); err != nil {
 		return 0, err
 	}
 	if err := cmp.Or(s.sender(m), s.policy.Room(g.usage, m.Client, 0)); err != nil {

@@ -14,6 +14,8 @@ func (r *Relay) commands(o Options) *admin.Control {
 	r.banCommands(c)
 	r.tokenCommands(c)
 	r.orderCommands(c)
+	r.moveCommands(c)
+	r.drainCommands(c)
 	r.upstreamCommands(c)
 
 	r.doctorCommands(c)

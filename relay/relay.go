@@ -55,6 +55,7 @@ type Relay struct {
 	devices    *devices.Devices
 	recorder   *devices.Recorder
 	stations   atomic.Pointer[stations]
+	pausing    pausing
 
 	reloading sync.Mutex     // held while stations, listeners and lanes change
 	stopping  bool           // no reload any more
@@ -96,14 +97,14 @@ func New(cfg *config.Config, o Options) (*Relay, error) {
 		return nil, err
 	}
 	r.queue = store
-	r.metrics.WatchReady(r.queue.Ready)
+	r.metrics.WatchReady(r.ready)
 	r.metrics.WatchBans(func() int { return len(r.bans.List(time.Now())) })
 	r.metrics.WatchQueue(func() (metrics.QueueNumbers, error) { return r.queue.Numbers(r.cut) })
 	r.devices, r.recorder = devices.Open(cfg.DataDir, o.Log), devices.NewRecorder(time.Now)
 	r.metrics.WatchDevices(r.devices.Count)
 	r.metrics.WatchUpstreams(func() []metrics.UpstreamLimits { return r.stations.Load().upstreams.Limits() })
 	r.submission = submission.NewServer(gateway{r}, r.metrics, o.Log)
-	r.admin = admin.New(r.metrics.Registry, r.queue.Ready, o.Log)
+	r.admin = admin.New(r.metrics.Registry, r.ready, o.Log)
 	r.control = r.commands(o)
 	r.adopt(s)
 	s.upstreams.Remember()

@@ -16,6 +16,7 @@
 //	login_test.go      the tokens of upstreams, and postern login
 //	load_test.go       thousands of messages, each arrives once; kill -9
 //	reload_test.go     SIGHUP and SIGTERM
+//	move_test.go       backup, moving mail to another relay, drain
 //	provider_test.go   from a printer through Microsoft 365 and Google, as provider-sim has them
 //	doctor_test.go     what keeps an upstream from taking mail, and what to do
 //	secret_test.go     no output ever shows a secret

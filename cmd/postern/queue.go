@@ -19,6 +19,10 @@ type queueCmd struct {
 	Release queueReleaseCmd `cmd:"" help:"Have what is held sent."`
 	Drop    queueDropCmd    `cmd:"" help:"Give up what waits or is held. Nobody is told."`
 	Settle  queueSettleCmd  `cmd:"" help:"Say what became of a delivery that may have been made."`
+
+	Drain  queueDrainCmd  `cmd:"" help:"Take no new mail and go on sending, before maintenance."`
+	Export queueExportCmd `cmd:"" help:"Write what waits to an archive, as a backup or to move it to another relay."`
+	Import queueImportCmd `cmd:"" help:"Take in the messages of an archive."`
 }
 
 type queueListCmd struct {
