@@ -10,10 +10,10 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 # Programs the end-to-end tests drive (gcc is for the race detector), and the
 # Debian packages that have them and what they load: SASL PLAIN, TLS for swaks.
-PROGRAMS := postfix saslpasswd2 swaks msmtp curl python3 gcc slapd fail2ban-regex node opendkim-testmsg dkimproxy-verify dkimverify openssl gnutls-cli mutt tmux
+PROGRAMS := postfix saslpasswd2 swaks msmtp curl python3 gcc slapd fail2ban-regex node opendkim-testmsg dkimproxy-verify dkimverify openssl gnutls-cli mutt tmux prometheus promtool
 PACKAGES := postfix sasl2-bin libsasl2-modules libsasl2-modules-db swaks libnet-ssleay-perl openssl gnutls-bin \
             msmtp curl python3 gcc libc6-dev slapd fail2ban opendkim-tools libmail-dkim-perl python3-dkim \
-            mutt tmux libdb5.3 libgnutls-dane0 libidn12 libnsl2 libpcre2-8-0
+            mutt tmux prometheus libdb5.3 libgnutls-dane0 libidn12 libnsl2 libpcre2-8-0
 # The authorization server of the end-to-end tests is a package of npm. Node may
 # have come from elsewhere, which Debian would not let stand beside its own.
 OIDC := cmd/postern/testdata/oidc
