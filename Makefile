@@ -42,10 +42,11 @@ e2e: tools ## only the end-to-end tests of the binary
 # What is lost when something breaks: nothing. In numbers, for docs/reliability.md.
 KILLS      ?= 100
 POWER_CUTS ?= 50
+MOVED      ?= 10000
 
 durability: tools ## faults, power cuts and kills, more of them than the tests make; needs root
-	CI=true POSTERN_KILLS=$(KILLS) POSTERN_POWER_CUTS=$(POWER_CUTS) go test -count=1 -timeout 60m -v \
-		-run 'EveryFault|BodyIsDurable|PowerCut|WithoutSync|KilledUnderLoad|KillNine|RealFullDisk|BecomesReadOnly|Vanishes|ManyMessages' ./relay/queue ./cmd/postern \
+	CI=true POSTERN_KILLS=$(KILLS) POSTERN_POWER_CUTS=$(POWER_CUTS) POSTERN_MOVED=$(MOVED) go test -count=1 -timeout 60m -v \
+		-run 'EveryFault|BodyIsDurable|PowerCut|WithoutSync|KilledUnderLoad|KillNine|RealFullDisk|BecomesReadOnly|Vanishes|ManyMessages|MoveWhileMailFlows' ./relay/queue ./cmd/postern \
 		| grep -E '^(---|FAIL|ok|\*\*\*)|_test.go:'
 
 fuzz: ## every fuzz target for FUZZTIME
