@@ -88,7 +88,7 @@ func (t *Throttle) refused(o Outcome, now time.Duration) {
 	switch {
 	case o.Refusal == TooMany && t.flying > 1:
 		t.narrower(now)
-	case o.Refusal == TooFast && t.proved:
+	case t.proved: // over one connection alone it was too fast, whatever is said
 		t.slower(now)
 	}
 	t.doubted, t.proved = true, false

@@ -9,7 +9,7 @@ const (
 	forget = time.Hour
 
 	// backOff is what is left of the rate that got through.
-	backOff = 0.95
+	backOff = 0.97
 	// slowest is the lowest rate that is learned, in messages a minute: below it the
 	// pauses after refusals do the rest.
 	slowest = 6.0
@@ -32,16 +32,16 @@ func (l learned) at(now time.Duration) (limit float64, known bool) {
 	return l.top + (l.top-l.low)*x*x*x, true
 }
 
-// slower learns from a refusal that the rate was too high. It was between what
-// got through since the last time, pauses and all, and what would have without
-// the last of the pauses, of which nobody knows how much was needed: all when
-// more than one was, else none.
+// slower learns from a refusal that the rate was too high. When one pause was
+// enough it was hardly so. Else what is allowed lies between what got through since
+// the last time, pauses and all, and what would have without the last of them, of
+// which nobody knows how much was needed: half is a good guess to begin with.
 func (t *Throttle) slower(now time.Duration) {
 	lately := float64(t.recent.Count(now, time.Minute))
-	low, top := max(lately, t.through(now, 0)), max(lately, t.through(now, t.idle))
+	low, top := max(lately, t.through(now, t.idle/2)), max(lately, t.through(now, t.idle))
 	was, known := t.rate.at(now)
-	if known && (lately > 0.8*was || top > was) {
-		top = was // all that was allowed to go did
+	if known && (!t.needed || top > 0.8*was) {
+		top = was
 	}
 	if !t.needed {
 		low = top

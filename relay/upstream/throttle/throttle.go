@@ -12,7 +12,7 @@
 //   - Of a burst of refusals only the first counts. After it there is a pause
 //     (2s, doubled at each further one up to 5m, or as long as the provider
 //     says), and then one message at a time until one is accepted.
-//   - Too fast: the rate falls to 95 % of what got through. It returns to that in
+//   - Too fast: the rate falls to 97 % of what got through. It returns to that in
 //     five minutes, stays near it for about five more, and only then goes beyond
 //     it, faster and faster.
 //   - Too many connections: one less is used, or half as many when it was refused
@@ -41,7 +41,7 @@ const (
 	longestGap = 10 * time.Second
 
 	// slack is how far messages that came late may catch up with the learned rate.
-	slack = 100 * time.Millisecond
+	slack = 20 * time.Millisecond
 
 	unlimited = math.MaxInt
 )

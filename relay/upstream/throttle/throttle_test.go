@@ -107,6 +107,7 @@ type provider struct {
 	count       int // in any
 	per         time.Duration
 	connections int
+	blames      bool // whatever is too much, it says that connections are
 	took        []time.Duration
 }
 
@@ -117,6 +118,8 @@ func (p *provider) hear(now time.Duration, inUse int) throttle.Refusal {
 	}
 	switch {
 	case inUse > p.connections:
+		return throttle.TooMany
+	case lately >= p.count && p.blames:
 		return throttle.TooMany
 	case lately >= p.count:
 		return throttle.TooFast
@@ -172,11 +175,12 @@ func TestWhatIsLearnedIsNearWhatIsAllowed(t *testing.T) {
 		p     provider
 		takes time.Duration
 	}{
-		{"30 a minute over 3 connections", provider{30, time.Minute, 3, nil}, 300 * time.Millisecond},
-		{"30 a minute, each of which takes long", provider{30, time.Minute, 3, nil}, 3 * time.Second},
-		{"14 a second", provider{14, time.Second, 100, nil}, 50 * time.Millisecond},
-		{"600 a minute", provider{600, time.Minute, 10, nil}, 100 * time.Millisecond},
-		{"12 a minute, over one connection", provider{12, time.Minute, 1, nil}, time.Second},
+		{"30 a minute over 3 connections", provider{count: 30, per: time.Minute, connections: 3}, 300 * time.Millisecond},
+		{"30 a minute, each of which takes long", provider{count: 30, per: time.Minute, connections: 3}, 3 * time.Second},
+		{"14 a second", provider{count: 14, per: time.Second, connections: 100}, 50 * time.Millisecond},
+		{"600 a minute", provider{count: 600, per: time.Minute, connections: 10}, 100 * time.Millisecond},
+		{"30 a second, and whatever is too much is blamed on connections", provider{count: 30, per: time.Second, connections: 3, blames: true}, 25 * time.Millisecond},
+		{"12 a minute, over one connection", provider{count: 12, per: time.Minute, connections: 1}, time.Second},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var th throttle.Throttle
