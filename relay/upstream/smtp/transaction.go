@@ -254,7 +254,7 @@ func (t *transaction) envelope() error {
 				return err
 			}
 		}
-		if t.c.spoke() {
+		if !t.proceed && t.c.spoke() { // after 354 it may break off with a reply
 			return t.c.unasked()
 		}
 	}
