@@ -39,7 +39,7 @@ func TestDemoTakesMailAndEndsOnCtrlC(t *testing.T) {
 	send := exec.Command(stage.postern, "send", "--server", address[1], "--ca", filepath.Join(dir, "ca.pem"),
 		"--user", account[1], "--password-file", filepath.Join(dir, "password"),
 		"--from", "scan@example.com", "--to", "you@example.org", "--subject", "first scan")
-	if said := mustRun(t, send); !strings.Contains(said, "you@example.org: delivered: 250") {
+	if said := mustRun(t, send); !strings.Contains(said, "you@example.org: accepted: 250") {
 		t.Errorf("postern send says %q", said)
 	}
 	await(t, "the message in data/capture", func() bool {
@@ -87,7 +87,7 @@ func TestSendSaysWhyNot(t *testing.T) {
 	if said, code := send(password, "--to", "not an address"); code != 2 {
 		t.Errorf("no address: exit code %d, %q", code, said)
 	}
-	if said, code := send(password, "--to", recipient); code != 0 || !strings.Contains(said, "delivered: 250") {
+	if said, code := send(password, "--to", recipient); code != 0 || !strings.Contains(said, "accepted: 250") {
 		t.Errorf("a good one: exit code %d, %q", code, said)
 	}
 }

@@ -50,10 +50,13 @@ func (k sendCmd) Run(std streams) error {
 	}
 	refused := 0
 	for i, r := range results {
-		fmt.Fprintf(std.out, "%s: %s: %s\n", m.To[i].Address, r.Outcome, r.Reply)
-		if r.Outcome != message.Delivered {
+		said := r.Outcome.String()
+		if r.Outcome == message.Delivered {
+			said = "accepted" // what becomes of it there is another matter
+		} else {
 			refused++
 		}
+		fmt.Fprintf(std.out, "%s: %s: %s\n", m.To[i].Address, said, r.Reply)
 	}
 	if refused > 0 {
 		return fmt.Errorf("not accepted for %s", count(refused, "recipient"))

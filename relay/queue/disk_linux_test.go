@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -141,9 +142,9 @@ func TestADiskThatBecomesReadOnly(t *testing.T) {
 // A queue of many messages is open in a moment, one that an older version left
 // in a few, and its oldest are claimed first.
 func TestManyMessagesAtAStart(t *testing.T) {
-	messages := 100_000
-	if testing.Short() {
-		messages = 5_000
+	messages, err := strconv.Atoi(os.Getenv("POSTERN_WAITING")) // 100,000 by "make durability"
+	if err != nil {
+		messages = 10_000
 	}
 	dir := t.TempDir()
 	s, err := queue.Open(queuetest.Config(), dir, metrics.New("test", ""), quiet())
