@@ -15,7 +15,7 @@ import (
 
 func TestEveryMessageArrivesOnce(t *testing.T) {
 	host := needSmarthost(t)
-	messages := 5000
+	messages := 2500
 	if testing.Short() {
 		messages = 500
 	}
@@ -48,7 +48,7 @@ func times(variable string, usual, few int) int {
 func TestKillNineLosesNothing(t *testing.T) {
 	host := needSmarthost(t)
 	relay := startRelay(t, host.address, nil)
-	relay.dieUnderLoad(host, times("POSTERN_KILLS", 20, 4), func() {
+	relay.dieUnderLoad(host, times("POSTERN_KILLS", 10, 4), func() {
 		relay.kill()
 		relay.start()
 	})
