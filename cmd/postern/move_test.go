@@ -52,7 +52,7 @@ func (r *relay) importFile(file string) (done imported) {
 // accepted arrives, and once.
 func TestMessagesMoveWhileMailFlows(t *testing.T) {
 	host := needSmarthost(t)
-	many := int64(times("POSTERN_MOVED", 2000, 500)) // "make durability" moves 10,000
+	many := int64(times("POSTERN_MOVED", 300, 300)) // "make durability" moves 10,000
 	here, there := newGate(t, host.address), newGate(t, host.address)
 	first, second := startRelay(t, here.address, nil), startRelay(t, there.address, nil)
 	s := startStorm(t, first, host, 16, 0)
