@@ -116,7 +116,9 @@ func TestWhereToLookWhenAnEndpointGivesNoAnswer(t *testing.T) {
 	}{
 		{"a page that is not there", tenant, func(w http.ResponseWriter, q *http.Request) { http.NotFound(w, q) }, nil, "check tenant, token_url of upstream m365: "},
 		{"plain HTTP where there is TLS", p.app(), func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(400); io.WriteString(w, "Client sent") }, nil, "check token_url of upstream m365: "},
-		{"a redirect", p.app(), func(w http.ResponseWriter, q *http.Request) { http.Redirect(w, q, "https://example.com/", http.StatusFound) }, nil, "check token_url of upstream m365: "},
+		{"a redirect", p.app(), func(w http.ResponseWriter, q *http.Request) {
+			http.Redirect(w, q, "https://example.com/", http.StatusFound)
+		}, nil, "check token_url of upstream m365: "},
 		{"too many requests", p.app(), func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(429) }, nil, "provider's status page"},
 		{"trouble", p.app(), func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(502) }, nil, "provider's status page"},
 		{"a foreign certificate", foreign, nil, nil, "oauth.ca of upstream m365"},
