@@ -4,6 +4,7 @@ package volumetest
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -36,7 +37,9 @@ func Need(t testing.TB) *Volume {
 	case os.Getenv("CI") == "true":
 		t.Fatalf("CI must cut the power: it needs root and mkfs.ext4 (%v)", err)
 	default:
-		t.Skipf("*** SKIPPED: nothing shows what a power cut leaves; run as root, with mkfs.ext4 (%v)", err)
+		sentence := fmt.Sprintf("%s NOT TESTED: a power cut needs root and mkfs.ext4 (%v)", t.Name(), err)
+		fmt.Fprintln(os.Stderr, "\n***", sentence)
+		t.Skip(sentence)
 	}
 	dir := t.TempDir()
 	v := &Volume{t: t, image: filepath.Join(dir, "image"), Dir: filepath.Join(dir, "mount")}
