@@ -29,7 +29,7 @@ var allowedImports = map[string]struct {
 	"postern/relay/upstream/gmail":     {"relay/upstream/transport relay/upstream/webapi", "one way to an upstream"},
 	"postern/relay/upstream/cuttest":   {"", "a server for the tests of those who send"},
 	"postern/relay/dkim":               {"metrics relay/message relay/setting", "a room"},
-	"postern/relay/dmarc":              {"", "a room that asks DNS"},
+	"postern/relay/dmarc":              {"relay/setting", "a room that asks DNS"},
 	"postern/relay/dkim/dnstest":       {"", "a DNS server for the tests of those who ask DNS"},
 	"postern/relay/bounce":             {"relay/message relay/setting", "a room"},
 	"postern/relay/devices":            {"relay/message", "a room"},

@@ -8,6 +8,8 @@ import (
 	"net"
 	"strings"
 	"time"
+
+	"postern/relay/setting"
 )
 
 // lookupTime bounds one question to DNS with all its repetitions.
@@ -17,16 +19,7 @@ const lookupTime = 10 * time.Second
 type Resolver struct{ net *net.Resolver }
 
 // NewResolver asks the DNS server at address, host:port; "" those of the system.
-func NewResolver(address string) *Resolver {
-	r := &net.Resolver{PreferGo: true}
-	if address != "" {
-		r.Dial = func(ctx context.Context, network, _ string) (net.Conn, error) {
-			var d net.Dialer
-			return d.DialContext(ctx, network, address)
-		}
-	}
-	return &Resolver{net: r}
-}
+func NewResolver(address string) *Resolver { return &Resolver{net: setting.Resolver(address)} }
 
 // look asks for the record of a key.
 func (r *Resolver) look(ctx context.Context, name string, public crypto.PublicKey) Record {

@@ -14,6 +14,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"postern/relay/setting"
 )
 
 // lookupTime bounds one question to DNS with all its repetitions.
@@ -23,16 +25,7 @@ const lookupTime = 5 * time.Second
 type Resolver struct{ net *net.Resolver }
 
 // NewResolver asks the DNS server at address, host:port; "" those of the system.
-func NewResolver(address string) *Resolver {
-	r := &net.Resolver{PreferGo: true}
-	if address != "" {
-		r.Dial = func(ctx context.Context, network, _ string) (net.Conn, error) {
-			var d net.Dialer
-			return d.DialContext(ctx, network, address)
-		}
-	}
-	return &Resolver{net: r}
-}
+func NewResolver(address string) *Resolver { return &Resolver{net: setting.Resolver(address)} }
 
 // Way is how mail leaves.
 type Way struct {
