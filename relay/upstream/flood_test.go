@@ -122,6 +122,8 @@ func (s *sender) deliver(slot *upstream.Slot, c *queue.Claim) {
 // A thousand messages at once go through a mailbox of which nobody knows that it
 // takes 30 a minute over three connections: all
 // arrive once, none is refused for good, and the rate that is learned is near.
+// Learning costs some 40 refusals, however many wait; who does not learn has each
+// message refused that is not among the first 30.
 func TestAThousandMessagesThroughANarrowMailbox(t *testing.T) {
 	const messages = flood
 	synctest.Test(t, func(t *testing.T) {
@@ -178,7 +180,7 @@ func TestAThousandMessagesThroughANarrowMailbox(t *testing.T) {
 		}
 		st := p.set.Status()[0]
 		t.Logf("%d in %v; %d refused; at the end %.1f a minute over %d connections", len(seen), took, provider.refused, st.Rate, st.ConnectionLimit)
-		if len(seen) != messages || provider.refused > messages/10 || took > time.Hour {
+		if len(seen) != messages || provider.refused > 100 || took > time.Hour {
 			t.Errorf("%d arrived in %v, %d were refused", len(seen), took, provider.refused)
 		}
 	})
