@@ -88,15 +88,21 @@ func (c *connections) arrive() {
 }
 
 // makeRoom asks the oldest connection of a client that is in no transaction to
-// go, and counts it no more. False: all of them are sending mail.
+// go, and counts it no more. False: all of them are sending mail, or as many as
+// count were asked and have not gone, as those of a client that reads nothing.
 func (c *connections) makeRoom(client netip.Prefix) bool {
 	var oldest *guard
+	going := 0
 	for g, counts := range c.open {
-		if counts && message.OneClient(g.remote.Addr()) == client && !g.isBusy() && (oldest == nil || g.since.Before(oldest.since)) {
+		switch {
+		case message.OneClient(g.remote.Addr()) != client:
+		case !counts:
+			going++
+		case !g.isBusy() && (oldest == nil || g.since.Before(oldest.since)):
 			oldest = g
 		}
 	}
-	if oldest == nil {
+	if oldest == nil || going >= c.limits.perClient {
 		return false
 	}
 	c.uncount(oldest)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"reflect"
 	"strings"
 	"syscall"
@@ -133,6 +134,29 @@ func TestAnIdleConnectionGivesWayToANewOneOfItsClient(t *testing.T) {
 	first.ended()
 	second.ask("NOOP", "250")
 	third.ask("QUIT", "221")
+}
+
+// A client whose connections do not go when they are asked to has twice what one
+// client may have, not all there are.
+func TestWhoIsAskedToGoAndStaysShutsOutItselfOnly(t *testing.T) {
+	c := newConnections()
+	c.limits = limits{total: 100, perClient: 2}
+	from := func(address string) string {
+		ours, theirs := net.Pipe()
+		t.Cleanup(func() { ours.Close(); theirs.Close() })
+		return c.enter(&guard{Conn: ours, remote: netip.MustParseAddrPort(address), timeouts: defaultTimeouts})
+	}
+	for i := range 4 {
+		if got := from("192.0.2.1:1000"); got != "" {
+			t.Fatalf("connection %d: %s", i, got)
+		}
+	}
+	if got := from("192.0.2.1:1000"); !strings.HasPrefix(got, "421 4.7.0 too many connections from your address") {
+		t.Errorf("the fifth connection of a client got %q", got)
+	}
+	if got := from("192.0.2.2:1000"); got != "" {
+		t.Errorf("another client got %q", got)
+	}
 }
 
 func TestConnectionsAreLimited(t *testing.T) {
