@@ -239,8 +239,11 @@ func TestFormsThatADraftDoesNotHold(t *testing.T) {
 	}
 }
 
-// ten has a file of ten million octets, which takes three chunks.
-var ten = sync.OnceValue(func() *message.Message { return big("", plain, 10_000_000) })
+// eight has a file of eight million octets, which takes three chunks.
+var eight = sync.OnceValue(func() *message.Message { return big("", plain, 8_000_000) })
+
+// two is a message whose files all fit into the draft.
+var two = sync.OnceValue(func() *message.Message { return big("", plain, 2_200_000, 200_000) })
 
 // three is a message of which one file fits into the draft, one goes beside it,
 // and one needs a session.
@@ -258,34 +261,35 @@ func TestADraftThatIsNotSentIsDeleted(t *testing.T) {
 	}
 	for _, c := range []struct {
 		name   string
+		m      *message.Message
 		fault  func(string, int, http.ResponseWriter, *http.Request) bool
 		want   message.Outcome
 		advice transport.Action
 		left   int
 		sent   int
 	}{
-		{"no draft may be written", answers("draft", 403, fault("ErrorAccessDenied")), message.Deferred, transport.Failover, 0, 0},
-		{"throttled at the draft", answers("draft", 429, fault("ApplicationThrottled"), "Retry-After", "9"), message.Deferred, transport.Slow, 0, 0},
-		{"no id", answers("draft", 201, `{}`), message.Deferred, "", 0, 0},
-		{"an odd answer", answers("draft", 201, `[{"id":1`), message.Deferred, "", 0, 0},
-		{"the draft breaks off", hangUp("draft"), message.Deferred, "", 0, 0},
-		{"500 to a file is no doubt", answers("attach", 500, fault("x")), message.Deferred, "", 0, 0},
-		{"no session", answers("session", 504, ""), message.Deferred, "", 0, 0},
-		{"a session without a URL", answers("session", 201, `{}`), message.Deferred, "", 0, 0},
-		{"a session elsewhere without TLS", answers("session", 201, `{"uploadUrl":"ftp://example.com/x"}`), message.Deferred, "", 0, 0},
-		{"chunks are never taken", answers("chunk", 500, ""), message.Deferred, "", 0, 0},
-		{"chunks break off", hangUp("chunk"), message.Deferred, "", 0, 0},
-		{"throttled at a chunk", answers("chunk", 429, "", "Retry-After", "9"), message.Deferred, transport.Slow, 0, 0},
-		{"send is throttled", answers("send", 429, fault("x"), "Retry-After", "9"), message.Deferred, transport.Slow, 0, 0},
-		{"send is refused", answers("send", 400, fault("ErrorInvalidRecipients")), message.Failed, "", 0, 0},
-		{"send is not answered", hangUp("send"), message.Uncertain, "", 1, 0},
-		{"send is 504", answers("send", 504, fault("x")), message.Uncertain, "", 1, 0},
-		{"send is 200", answers("send", 200, ""), message.Uncertain, "", 1, 0},
+		{"no draft may be written", two(), answers("draft", 403, fault("ErrorAccessDenied")), message.Deferred, transport.Failover, 0, 0},
+		{"throttled at the draft", two(), answers("draft", 429, fault("ApplicationThrottled"), "Retry-After", "9"), message.Deferred, transport.Slow, 0, 0},
+		{"no id", two(), answers("draft", 201, `{}`), message.Deferred, "", 0, 0},
+		{"an odd answer", two(), answers("draft", 201, `[{"id":1`), message.Deferred, "", 0, 0},
+		{"the draft breaks off", two(), hangUp("draft"), message.Deferred, "", 0, 0},
+		{"500 to a file is no doubt", three(), answers("attach", 500, fault("x")), message.Deferred, "", 0, 0},
+		{"no session", three(), answers("session", 504, ""), message.Deferred, "", 0, 0},
+		{"a session without a URL", three(), answers("session", 201, `{}`), message.Deferred, "", 0, 0},
+		{"a session elsewhere without TLS", three(), answers("session", 201, `{"uploadUrl":"ftp://example.com/x"}`), message.Deferred, "", 0, 0},
+		{"chunks are never taken", three(), answers("chunk", 500, ""), message.Deferred, "", 0, 0},
+		{"chunks break off", three(), hangUp("chunk"), message.Deferred, "", 0, 0},
+		{"throttled at a chunk", three(), answers("chunk", 429, "", "Retry-After", "9"), message.Deferred, transport.Slow, 0, 0},
+		{"send is throttled", two(), answers("send", 429, fault("x"), "Retry-After", "9"), message.Deferred, transport.Slow, 0, 0},
+		{"send is refused", two(), answers("send", 400, fault("ErrorInvalidRecipients")), message.Failed, "", 0, 0},
+		{"send is not answered", two(), hangUp("send"), message.Uncertain, "", 1, 0},
+		{"send is 504", two(), answers("send", 504, fault("x")), message.Uncertain, "", 1, 0},
+		{"send is 200", two(), answers("send", 200, ""), message.Uncertain, "", 1, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := newServer(t)
 			s.fault = c.fault
-			r := send(t, s.client(t), three())[0]
+			r := send(t, s.client(t), c.m)[0]
 			if r.Outcome != c.want || r.Advice.Action != c.advice {
 				t.Errorf("%v %q %v", r.Outcome, r.Advice.Action, r.Reply)
 			}
@@ -332,11 +336,11 @@ func TestAnUploadIsTakenUpAgain(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			s := newServer(t)
 			s.fault = c.fault
-			r := send(t, s.client(t), ten())[0]
+			r := send(t, s.client(t), eight())[0]
 			if r.Outcome != message.Delivered {
 				t.Fatalf("%v %v", r.Outcome, r.Reply)
 			}
-			s.got()[0].draft.check(t, "text", "Hello, \"you\".\r\n", []int{10_000_000})
+			s.got()[0].draft.check(t, "text", "Hello, \"you\".\r\n", []int{8_000_000})
 			if heard := strings.Join(s.heard(), " "); heard != c.want {
 				t.Errorf("%s", heard)
 			}
@@ -345,7 +349,7 @@ func TestAnUploadIsTakenUpAgain(t *testing.T) {
 }
 
 func TestAServerThatNeverHasEnoughIsLeft(t *testing.T) {
-	for _, next := range []string{`["0-"]`, `["-5"]`, `["x"]`, `[]`, `["99999999999"]`, `["10000000-"]`} {
+	for _, next := range []string{`["0-"]`, `["-5"]`, `["x"]`, `[]`, `["99999999999"]`, `["8000000-"]`} {
 		s := newServer(t)
 		s.fault = func(step string, n int, w http.ResponseWriter, r *http.Request) bool {
 			if step != "chunk" && step != "state" {
@@ -355,7 +359,7 @@ func TestAServerThatNeverHasEnoughIsLeft(t *testing.T) {
 			fmt.Fprintf(w, `{"nextExpectedRanges":%s}`, next)
 			return true
 		}
-		if r := send(t, s.client(t), ten())[0]; r.Outcome != message.Deferred || s.left() != 0 {
+		if r := send(t, s.client(t), eight())[0]; r.Outcome != message.Deferred || s.left() != 0 {
 			t.Errorf("%s: %v", next, r)
 		}
 		if n := len(s.heard()); n > 12 {
