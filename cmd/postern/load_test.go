@@ -15,10 +15,7 @@ import (
 
 func TestEveryMessageArrivesOnce(t *testing.T) {
 	host := needSmarthost(t)
-	messages := 2500
-	if testing.Short() {
-		messages = 500
-	}
+	messages := times("POSTERN_MESSAGES", 1000, 500)
 	relay := startRelay(t, host.address, nil)
 	s := startStorm(t, relay, host, 32, messages)
 	s.clients.Wait()
