@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"slices"
 
 	"postern/relay/admin"
 	"postern/relay/queue"
@@ -60,7 +61,9 @@ func (r *Relay) order(ctx context.Context, o Order, by string) ([]queue.Acted, e
 	return acted, err
 }
 
-// meant is the ids of an order: those it names, or those of all that match.
+// meant is the ids of an order: those it names, or those of all that match, the
+// oldest first. It looks for them from the newest on, so that it meets none of those
+// that come meanwhile, and ends.
 func (r *Relay) meant(ctx context.Context, o Order) ([]string, error) {
 	if len(o.IDs) > 0 {
 		return o.IDs, nil
@@ -68,15 +71,19 @@ func (r *Relay) meant(ctx context.Context, o Order) ([]string, error) {
 	if !o.All && o.State == "" && o.Account == "" && o.Sender == "" && o.Recipient == "" {
 		return nil, errors.New("name messages, or say which by --state, --account, --sender or --recipient, or --all")
 	}
-	f := queue.Filter{Account: o.Account, Sender: o.Sender, Recipient: o.Recipient, Limit: 1000}
+	f := queue.Filter{Account: o.Account, Sender: o.Sender, Recipient: o.Recipient, Limit: 1000, Newest: true}
 	if o.State != "" {
 		f.States = []queue.State{o.State}
 	}
 	var ids []string
 	for {
 		page, err := r.queue.List(ctx, f)
-		if err != nil || len(page) == 0 {
-			return ids, err
+		if err != nil {
+			return nil, err
+		}
+		if len(page) == 0 {
+			slices.Reverse(ids)
+			return ids, nil
 		}
 		for _, e := range page {
 			ids = append(ids, e.ID)
