@@ -45,8 +45,8 @@ POWER_CUTS ?= 50
 MOVED      ?= 10000
 
 durability: tools ## faults, power cuts and kills, more of them than the tests make; needs root
-	CI=true POSTERN_KILLS=$(KILLS) POSTERN_POWER_CUTS=$(POWER_CUTS) POSTERN_MOVED=$(MOVED) POSTERN_MESSAGES=5000 POSTERN_WAITING=100000 POSTERN_BACKLOG=20000 go test -count=1 -timeout 60m -v \
-		-run 'ArrivesOnce|EveryFault|BodyIsDurable|PowerCut|WithoutSync|KilledUnderLoad|KillNine|RealFullDisk|BecomesReadOnly|Vanishes|ManyMessages|MoveWhileMailFlows|Outage' ./relay ./relay/queue ./cmd/postern \
+	CI=true POSTERN_CUTS=all POSTERN_KILLS=$(KILLS) POSTERN_POWER_CUTS=$(POWER_CUTS) POSTERN_MOVED=$(MOVED) POSTERN_MESSAGES=5000 POSTERN_WAITING=100000 POSTERN_BACKLOG=20000 go test -count=1 -timeout 60m -v \
+		-run 'ArrivesOnce|EveryFault|BodyIsDurable|PowerCut|WithoutSync|KilledUnderLoad|KillNine|RealFullDisk|BecomesReadOnly|Vanishes|ManyMessages|MoveWhileMailFlows|Outage|CutAtEveryOctet' ./relay ./relay/queue ./cmd/postern \
 		| grep -E '^(---|FAIL|ok|\*\*\*)|_test.go:'
 
 fuzz: ## every fuzz target for FUZZTIME

@@ -31,6 +31,7 @@ import (
 // What Explain tells and what a running relay then does are the same, for every
 // example of rewriting and dressing.
 func TestExplainTellsWhatHappens(t *testing.T) {
+	t.Parallel()
 	files, err := filepath.Glob("../rewrite/testdata/*.txtar")
 	dressed, more := filepath.Glob("../rewrite/testdata/dress/*.txtar")
 	if files = append(files, dressed...); errors.Join(err, more) != nil || len(files) < 140 {

@@ -107,6 +107,7 @@ func (w *world) letter(n int) worldLetter {
 // has failed for a reason; twice only if that was noted as uncertain, and then by
 // the same upstream.
 func TestEveryRecipientIsServedOnceByOneThatMay(t *testing.T) {
+	t.Parallel()
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	w := newWorld(t, seed)

@@ -57,6 +57,7 @@ type torture struct {
 // acknowledged was delivered once, or more often by as much as was recorded as
 // uncertain; or failed, with one report; or ended by order.
 func TestNothingIsLostOrDoubledInSilence(t *testing.T) {
+	t.Parallel()
 	seed := *tortureSeed
 	if seed == 0 {
 		seed = rand.Uint64()
@@ -74,7 +75,7 @@ func TestNothingIsLostOrDoubledInSilence(t *testing.T) {
 	w.r = (&running{t: t, queue: "{retry: [1s], min_free: 1MiB, warn_after: 2s}"}).start(w.config())
 	var submitting sync.WaitGroup
 	for i := range 3 {
-		submitting.Go(func() { w.submitSome(i, 20) })
+		submitting.Go(func() { w.submitSome(i, 10) })
 	}
 	submitted := make(chan struct{})
 	go func() { submitting.Wait(); close(submitted) }()

@@ -60,6 +60,7 @@ func openImpatient(t *testing.T, dir string) (*queue.SQLite, warnings) {
 }
 
 func TestABusyDatabaseLosesNoOutcome(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name string
 		end  func(s *queue.SQLite, c *queue.Claim) error

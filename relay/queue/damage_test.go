@@ -44,6 +44,7 @@ func TestAnyDamageOfARowIsOnlyItsOwn(t *testing.T) {
 	for table, kinds := range columns {
 		for column, kind := range kinds {
 			t.Run(table+"."+column, func(t *testing.T) {
+				t.Parallel()
 				var bad []string
 				var good *message.Message
 				spoil := func(s *queue.SQLite) {

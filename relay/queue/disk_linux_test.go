@@ -142,9 +142,10 @@ func TestADiskThatBecomesReadOnly(t *testing.T) {
 // A queue of many messages is open in a moment, one that an older version left
 // in a few, and its oldest are claimed first.
 func TestManyMessagesAtAStart(t *testing.T) {
+	t.Parallel()
 	messages, err := strconv.Atoi(os.Getenv("POSTERN_WAITING")) // 100,000 by "make durability"
 	if err != nil {
-		messages = 10_000
+		messages = 2_000
 	}
 	dir := t.TempDir()
 	s, err := queue.Open(queuetest.Config(), dir, metrics.New("test", ""), quiet())

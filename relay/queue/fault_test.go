@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -208,21 +209,26 @@ func life(ctx context.Context, s *queue.SQLite, m *message.Message, content []by
 // again, what was not is absent, and nothing lies about.
 func TestEveryFaultOfABodyFile(t *testing.T) {
 	content := queuetest.Octets(100_000)
-	points := 0
+	var points atomic.Int64
+	t.Run("one at a time", func(t *testing.T) { everyFault(t, content, &points) })
+	t.Logf("%d points of failure", points.Load())
+	if points.Load() < 100 {
+		t.Errorf("only %d points of failure were tried", points.Load())
+	}
+}
+
+func everyFault(t *testing.T, content []byte, points *atomic.Int64) {
 	for _, fault := range diskFaults {
 		t.Run(fault.name, func(t *testing.T) {
+			t.Parallel()
 			for _, deliver := range []bool{false, true} {
 				at := 1
 				for strikeAt(t, fault, at, content, deliver) >= at {
 					at++
 				}
-				points += at
+				points.Add(int64(at))
 			}
 		})
-	}
-	t.Logf("%d points of failure", points)
-	if points < 100 {
-		t.Errorf("only %d points of failure were tried", points)
 	}
 }
 
@@ -320,6 +326,7 @@ func (f *slowFile) Sync() error                 { f.disk.wait("sync"); return f.
 
 // Nothing is acknowledged while an operation that makes it durable is under way.
 func TestNothingIsAcknowledgedBeforeItsBodyIsDurable(t *testing.T) {
+	t.Parallel()
 	content := queuetest.Octets(100_000)
 	for at := 1; ; at++ {
 		disk := &slowDisk{newFaultyDisk(diskFault{}, at), make(chan struct{}), make(chan struct{})}

@@ -88,6 +88,7 @@ func wire(rt *rapid.T, p *queue.Parcel) *queue.Parcel {
 // All that matters of a message is the same in the store it moves to, whatever its
 // recipients wait for, and nothing of it is left to be sent where it was.
 func TestAMessageMovesAsItIs(t *testing.T) {
+	t.Parallel()
 	from, to := openIn(t, t.TempDir(), queuetest.Config()), openIn(t, t.TempDir(), queuetest.Config())
 	rapid.Check(t, func(rt *rapid.T) {
 		id := mail(rt, t, from)
@@ -149,6 +150,7 @@ func same(rt *rapid.T, t testing.TB, got, want *queue.Parcel) {
 
 // A move that fails makes of each delivery what it was.
 func TestAMoveThatIsCalledOffChangesNothing(t *testing.T) {
+	t.Parallel()
 	s := openIn(t, t.TempDir(), queuetest.Config())
 	rapid.Check(t, func(rt *rapid.T) {
 		id := mail(rt, t, s)

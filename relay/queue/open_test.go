@@ -301,6 +301,7 @@ func names(t *testing.T, dir string) string {
 }
 
 func TestADamagedMessageIsSetAside(t *testing.T) {
+	t.Parallel()
 	spoiled := func(change func([]byte) []byte) func(*testing.T, *queue.SQLite, string) {
 		return func(t *testing.T, _ *queue.SQLite, dir string) {
 			files, err := filepath.Glob(filepath.Join(dir, "spool", "*"))

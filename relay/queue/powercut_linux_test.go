@@ -22,7 +22,7 @@ func powerCuts(t *testing.T, cuts int, env ...string) (promised, uncertain, lost
 	dir := filepath.Join(v.Dir, "data")
 	promises := map[string]*promise{}
 	for range cuts {
-		killAfter(t, dir, 300+len(promises)%700, promises, func(p *os.Process) {
+		killAfter(t, dir, 150+len(promises)%150, promises, func(p *os.Process) {
 			p.Signal(unix.SIGSTOP)
 			v.Cut()
 			p.Kill()
@@ -56,9 +56,10 @@ func powerCuts(t *testing.T, cuts int, env ...string) (promised, uncertain, lost
 // What was acknowledged is there after the power was cut, and what was known
 // to be sent is known.
 func TestAPowerCutLosesNothing(t *testing.T) {
+	t.Parallel()
 	cuts, err := strconv.Atoi(os.Getenv("POSTERN_POWER_CUTS")) // "make durability" asks for more
 	if err != nil {
-		cuts = 4
+		cuts = 2
 	}
 	promised, uncertain, lost := powerCuts(t, cuts)
 	t.Logf("%d power cuts: %d messages acknowledged, %d uncertain, %d lost", cuts, promised, uncertain, lost)

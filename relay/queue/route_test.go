@@ -97,6 +97,7 @@ func TestARouteHasItsOwnExpiry(t *testing.T) {
 
 // More than one step of a sweep takes.
 func TestARouteExpiresInSteps(t *testing.T) {
+	t.Parallel()
 	s := openIn(t, t.TempDir(), ofRoutes())
 	const many = 450
 	if err := queuetest.Fill(t.Context(), s, "printer", many); err != nil {

@@ -63,6 +63,7 @@ func TestCommitsAreShared(t *testing.T) {
 }
 
 func TestAFailingPutHurtsNoOther(t *testing.T) {
+	t.Parallel()
 	s := openIn(t, t.TempDir(), queuetest.Config())
 	first := queuetest.NewMessage("printer", 10, "a@example.com")
 	if _, err := queuetest.Put(t.Context(), s, first, "office", ""); err != nil {
@@ -248,14 +249,15 @@ func TestNothingIsSentWhileOutcomesCannotBeKept(t *testing.T) {
 }
 
 func TestTheLogStaysShort(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	s := openIn(t, dir, queuetest.Config())
-	const limit = 1 << 20
+	const limit = 256 << 10
 	if err := s.LimitLog(limit); err != nil {
 		t.Fatal(err)
 	}
 	var longest int64
-	for range 600 { // some 20 MB
+	for range 150 { // some 5 MB
 		if _, err := queuetest.Put(t.Context(), s, queuetest.NewMessage("printer", 30_000, "a@example.com"), "office", ""); err != nil {
 			t.Fatal(err)
 		}
@@ -271,13 +273,14 @@ func TestTheLogStaysShort(t *testing.T) {
 }
 
 func TestTheLogStaysShortAfterItCouldNotBeCopied(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	s := openIn(t, dir, queuetest.Config())
-	const limit = 1 << 20
+	const limit = 256 << 10
 	if err := errors.Join(s.LimitLog(limit), s.FailCopy(fault(sqlite3.SQLITE_FULL))); err != nil {
 		t.Fatal(err)
 	}
-	for range 600 {
+	for range 150 {
 		if _, err := queuetest.Put(t.Context(), s, queuetest.NewMessage("printer", 30_000, "a@example.com"), "office", ""); err != nil {
 			t.Fatal(err)
 		}

@@ -82,10 +82,10 @@ func Run(t *testing.T, open func(t *testing.T, cfg queue.Config) queue.Store) {
 		{"a store short of space refuses messages", testMinFree},
 		{"a put that was given up leaves nothing", testCancelled},
 	} {
-		t.Run(test.name, func(t *testing.T) { test.run(t, open) })
+		t.Run(test.name, func(t *testing.T) { t.Parallel(); test.run(t, open) })
 	}
 	for _, test := range reports {
-		t.Run(test.name, func(t *testing.T) { test.run(t, open) })
+		t.Run(test.name, func(t *testing.T) { t.Parallel(); test.run(t, open) })
 	}
 }
 
