@@ -22,7 +22,7 @@ func powerCuts(t *testing.T, cuts int, env ...string) (promised, uncertain, lost
 	dir := filepath.Join(v.Dir, "data")
 	promises := map[string]*promise{}
 	for range cuts {
-		killAfter(t, dir, 150+len(promises)%150, promises, func(p *os.Process) {
+		killAfter(t, dir, 200+len(promises)%200, promises, func(p *os.Process) {
 			p.Signal(unix.SIGSTOP)
 			v.Cut()
 			p.Kill()
@@ -63,7 +63,7 @@ func TestAPowerCutLosesNothing(t *testing.T) {
 	}
 	promised, uncertain, lost := powerCuts(t, cuts)
 	t.Logf("%d power cuts: %d messages acknowledged, %d uncertain, %d lost", cuts, promised, uncertain, lost)
-	if lost > 0 || promised < 100 {
+	if lost > 0 || promised < 50 {
 		t.Errorf("%d of %d acknowledged messages were lost", lost, promised)
 	}
 }
