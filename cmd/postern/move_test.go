@@ -56,7 +56,7 @@ func TestMessagesMoveWhileMailFlows(t *testing.T) {
 	many := int64(times("POSTERN_MOVED", 300, 300)) // "make durability" moves 10,000
 	here, there := newGate(t, host.address), newGate(t, host.address)
 	first, second := startRelay(t, here.address, nil), startRelay(t, there.address, nil)
-	s := startStorm(t, first, host, 16, 0)
+	s := startStorm(t, first, host, 4, 0)
 	await(t, "some mail", func() bool { return s.accepted.Load() > many/4 })
 	for s.accepted.Load() < many { // each wait is bounded, and their number is not
 		next := min(many, s.accepted.Load()+many/10)
