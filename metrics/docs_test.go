@@ -24,7 +24,7 @@ var hops = []struct{ name, question, metrics string }{
 	{"Connections", "Who connects, and who is turned away at the door?", "submission_connections submission_connections_total"},
 	{"TLS", "Who still speaks old TLS, and whose handshake fails?", "submission_tls_total devices"},
 	{"Login", "Do logins work, and is somebody guessing passwords?", "auth_attempts_total policy_bans policy_bans_total"},
-	{"Messages", "What is handed in, what do we answer, and where does the time of a session go?", "submission_messages_total submission_message_bytes submission_resent_total submission_phase_seconds account_last_message_timestamp_seconds"},
+	{"Messages", "What is handed in, what do we answer, and where does the time of a session go?", "submission_messages_total submission_message_bytes submission_resent_total submission_phase_seconds account_messages_total account_refusals_total account_last_message_timestamp_seconds"},
 	{"Policy", "Which rule refuses, and which limit slows whom down?", "policy_refusals_total policy_limited_total"},
 	{"Rewriting", "Which rules change mail, and how often?", "rewrite_changes_total"},
 	{"Queue", "Does mail pile up, for how long does it wait, and is the store well?", "queue_deliveries queue_bytes queue_oldest_seconds queue_commit_seconds queue_damaged data_dir_free_bytes"},

@@ -88,6 +88,8 @@ type Metrics struct {
 	Bounces             *prometheus.CounterVec   // policy, result
 	Reloads             *prometheus.CounterVec   // result
 	AccountLastMessage  *prometheus.GaugeVec     // account
+	AccountMessages     *prometheus.CounterVec   // account
+	AccountRefusals     *prometheus.CounterVec   // account
 
 	accounts atomic.Pointer[map[string]bool] // those with a series of their own
 }
@@ -149,6 +151,8 @@ func New(version, commit string) *Metrics {
 		Bounces:             f.counters("bounces_total", "Recipients reported on to the sender or in a digest, by what became of them; silent are those nobody is told of.", "policy", "result"),
 		Reloads:             f.counters("config_reloads_total", "Configuration reloads; refused ones left the old configuration running.", "result"),
 		AccountLastMessage:  f.gauges("account_last_message_timestamp_seconds", "Unix time of the account's last accepted message; 0 when there was none since the start.", "account"),
+		AccountMessages:     f.counters("account_messages_total", "Messages accepted from the account.", "account"),
+		AccountRefusals:     f.counters("account_refusals_total", "Senders, recipients and messages of the account refused or put off.", "account"),
 	}
 	build := f.gauges("build_info", "1; the labels say what is running.", "version", "commit", "goversion")
 	goVersion := "unknown"
@@ -235,12 +239,27 @@ func (m *Metrics) Expect(n Names) {
 		known[account] = true
 	}
 	m.accounts.Store(&known)
-	each(n.Accounts, func(account string) { m.AccountLastMessage.WithLabelValues(m.accountLabel(account)) })
+	each(n.Accounts, func(account string) {
+		label := m.accountLabel(account)
+		m.AccountLastMessage.WithLabelValues(label)
+		m.AccountMessages.WithLabelValues(label)
+		m.AccountRefusals.WithLabelValues(label)
+	})
 }
 
-// Accepted notes when the account's last message was taken.
+// Accepted notes that a message of the account was taken, and when.
 func (m *Metrics) Accepted(account string, at time.Time) {
-	m.AccountLastMessage.WithLabelValues(m.accountLabel(account)).Set(float64(at.UnixMilli()) / 1000)
+	label := m.accountLabel(account)
+	m.AccountLastMessage.WithLabelValues(label).Set(float64(at.UnixMilli()) / 1000)
+	m.AccountMessages.WithLabelValues(label).Inc()
+}
+
+// Refused notes that a sender, a recipient or a message of the account was not
+// taken. Who has not logged in has no account, and counts for nobody.
+func (m *Metrics) Refused(account string) {
+	if account != "" {
+		m.AccountRefusals.WithLabelValues(m.accountLabel(account)).Inc()
+	}
 }
 
 // accountLabel bounds the series: accounts beyond the first 500 share "other".

@@ -49,6 +49,8 @@ func TestSeriesExistAtZeroBeforeAnythingHappens(t *testing.T) {
 		"postern_config_reloads_total":                   len(metrics.ReloadResults),
 		"postern_dkim_signatures_total":                  len(metrics.DKIMResults),
 		"postern_account_last_message_timestamp_seconds": 1,
+		"postern_account_messages_total":                 1,
+		"postern_account_refusals_total":                 1,
 	} {
 		if got[name] != want {
 			t.Errorf("%s has %d series, want %d", name, got[name], want)
@@ -67,8 +69,15 @@ func TestAccountsBeyondTheFirst500ShareASeries(t *testing.T) {
 	m.Accepted("device-0", at)
 	m.Accepted("device-599", at)
 	m.Accepted("nobody-knows", at)
-	if n := ours(t, m)["postern_account_last_message_timestamp_seconds"]; n != 501 {
-		t.Errorf("%d series, want 500 and one for the others", n)
+	m.Refused("device-599")
+	m.Refused("") // nobody yet
+	for _, name := range []string{"last_message_timestamp_seconds", "messages_total", "refusals_total"} {
+		if n := ours(t, m)["postern_account_"+name]; n != 501 {
+			t.Errorf("postern_account_%s has %d series, want 500 and one for the others", name, n)
+		}
+	}
+	if accepted, refused := testutil.ToFloat64(m.AccountMessages.WithLabelValues("other")), testutil.ToFloat64(m.AccountRefusals.WithLabelValues("other")); accepted != 2 || refused != 1 {
+		t.Errorf("the others have %v messages and %v refusals, want 2 and 1", accepted, refused)
 	}
 	for _, label := range []string{"device-0", "other"} {
 		if got := testutil.ToFloat64(m.AccountLastMessage.WithLabelValues(label)); got != 1_700_000_000.5 {

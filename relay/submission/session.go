@@ -266,6 +266,7 @@ func (s *session) logRefusal(command string, m *message.Message, from, to string
 	}
 	s.server.log.Info("refused", attrs...)
 	s.guard.visit.refused(command, r)
+	s.server.metrics.Refused(m.Client.Account)
 	if errors.As(err, new(oversized)) {
 		s.server.metrics.PolicyRefusals.WithLabelValues("size").Inc()
 	}
