@@ -153,7 +153,7 @@ Label values are names of the configuration or one of those listed here, never a
 with ` + "`--enable-feature=exemplar-storage`" + `) get with ` + "`postern_delivery_seconds`" + ` and the phases ` + "`data` and `accept`" + ` of ` + "`postern_submission_phase_seconds`" + ` an
 exemplar whose ` + "`id`" + ` is that of a message, to be looked up with ` + "`postern queue show ID`" + `.
 
-Alerts on these numbers are in ` + "`deploy/prometheus`" + ` ([what to do](operating.md#alerts)).
+Alerts on these numbers are in ` + "`deploy/prometheus`" + ` ([what to do](operating.md#alerts)), [dashboards](operating.md#dashboards) in ` + "`deploy/grafana`" + `.
 `
 
 const docSeries = `

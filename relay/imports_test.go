@@ -46,6 +46,7 @@ var allowedImports = map[string]struct {
 	"postern/relay/setting":            {"", "a leaf"},
 	"postern/relay/sliding":            {"relay/setting", "a leaf"},
 	"postern/metrics":                  {"", "a leaf"},
+	"postern/deploy/grafana":           {"", "it writes dashboards"},
 
 	// The simulated providers use nothing of what is tried against them.
 	"postern/cmd/provider-sim":          {"auth cmd/provider-sim/identity cmd/provider-sim/rest cmd/provider-sim/smtpd cmd/provider-sim/world", "it starts them; auth makes the password of the relay's accounts"},

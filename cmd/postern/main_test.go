@@ -19,12 +19,13 @@
 //	move_test.go       backup, moving mail to another relay, drain
 //	provider_test.go   from a printer through Microsoft 365 and Google, as provider-sim has them
 //	doctor_test.go     what keeps an upstream from taking mail, and what to do
+//	alerts_test.go     alerts for Prometheus; day_test.go: what they and the dashboards show of a day
 //	secret_test.go     no output ever shows a secret
 //
 // The others are the stage: relay_test.go runs the binary, smarthost_test.go
 // runs Postfix, exim_test.go Exim, verify_test.go those who verify signatures,
 // maildir_test.go reads what is delivered, oidc_test.go runs an authorization
-// server, providers_test.go provider-sim, dialogue_test.go speaks SMTP command by command, storm_test.go is many
+// server, providers_test.go provider-sim, prometheus_test.go Prometheus, promql_test.go reads queries, dialogue_test.go speaks SMTP command by command, storm_test.go is many
 // clients at once.
 package main_test
 
