@@ -92,6 +92,7 @@ type Metrics struct {
 	AccountRefusals     *prometheus.CounterVec   // account
 
 	accounts atomic.Pointer[map[string]bool] // those with a series of their own
+	routes   atomic.Pointer[[]string]        // those in force
 }
 
 // maxAccounts is how many accounts get a series of their own; the others share
@@ -230,6 +231,7 @@ func (m *Metrics) Expect(n Names) {
 		m.DeliverySeconds.WithLabelValues(route)
 		each(Outcomes, func(v string) { m.Deliveries.WithLabelValues(route, v) })
 	}
+	m.routes.Store(&n.Routes)
 	each(n.Rules, func(rule string) { m.RewriteChanges.WithLabelValues(rule) })
 	for _, k := range n.DKIM {
 		each(DKIMResults, func(v string) { m.DKIMSignatures.WithLabelValues(k.Domain, k.Algorithm, v) })
@@ -296,6 +298,8 @@ func (m *Metrics) WatchReady(ready func() error) {
 type QueueNumbers struct {
 	// Deliveries counts recipients by state.
 	Deliveries map[string]int
+	// Waiting counts those that wait to be sent, by route.
+	Waiting map[string]int
 	// Bytes is what waiting messages take in the store.
 	Bytes int64
 	// OldestSeconds is the age of the oldest waiting message; 0 when none waits.
@@ -309,6 +313,8 @@ type QueueNumbers struct {
 func (m *Metrics) WatchQueue(read func() (QueueNumbers, error)) {
 	m.Registry.MustRegister(&queueCollector{read: read,
 		deliveries: prometheus.NewDesc("postern_queue_deliveries", "Recipients waiting, by state.", []string{"state"}, nil),
+		waiting:    prometheus.NewDesc("postern_queue_waiting", "Recipients queued, deferred or uncertain, by their route; other is that of a route no longer configured.", []string{"route"}, nil),
+		routes:     &m.routes,
 		bytes:      prometheus.NewDesc("postern_queue_bytes", "Bytes of the messages waiting.", nil, nil),
 		oldest:     prometheus.NewDesc("postern_queue_oldest_seconds", "Age of the oldest waiting message.", nil, nil),
 		free:       prometheus.NewDesc("postern_data_dir_free_bytes", "Free space where the data directory lies.", nil, nil),
@@ -323,12 +329,13 @@ func (m *Metrics) WatchBans(count func() int) {
 }
 
 type queueCollector struct {
-	read                            func() (QueueNumbers, error)
-	deliveries, bytes, oldest, free *prometheus.Desc
+	read                                     func() (QueueNumbers, error)
+	routes                                   *atomic.Pointer[[]string]
+	deliveries, waiting, bytes, oldest, free *prometheus.Desc
 }
 
 func (c *queueCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.deliveries, c.bytes, c.oldest, c.free} {
+	for _, d := range []*prometheus.Desc{c.deliveries, c.waiting, c.bytes, c.oldest, c.free} {
 		ch <- d
 	}
 }
@@ -344,6 +351,17 @@ func (c *queueCollector) Collect(ch chan<- prometheus.Metric) {
 	for _, state := range QueueStates {
 		gauge(c.deliveries, float64(n.Deliveries[state]), state)
 	}
+	other := 0
+	for _, waiting := range n.Waiting {
+		other += waiting
+	}
+	if routes := c.routes.Load(); routes != nil {
+		for _, route := range *routes {
+			gauge(c.waiting, float64(n.Waiting[route]), route)
+			other -= n.Waiting[route]
+		}
+	}
+	gauge(c.waiting, float64(other), "other")
 	gauge(c.bytes, float64(n.Bytes))
 	gauge(c.oldest, n.OldestSeconds)
 	gauge(c.free, float64(n.FreeBytes))
@@ -355,6 +373,7 @@ type UpstreamLimits struct {
 	Upstream    string
 	Rate        float64 // messages a minute
 	Connections int
+	Throttled   float64 // seconds for which mail has waited by now
 }
 
 // WatchUpstreams exports, at each scrape, what read tells of the upstreams in
@@ -363,23 +382,26 @@ func (m *Metrics) WatchUpstreams(read func() []UpstreamLimits) {
 	m.Registry.MustRegister(&upstreamCollector{read: read,
 		rate:        prometheus.NewDesc("postern_upstream_rate_limit_per_minute", "Messages a minute that may go through the upstream's mailbox, configured or learned; 0 for no limit.", []string{"upstream"}, nil),
 		connections: prometheus.NewDesc("postern_upstream_connection_limit", "Connections that may be used at once, configured or learned, and fewer for a while after an outage.", []string{"upstream"}, nil),
+		throttled:   prometheus.NewDesc("postern_upstream_throttled_seconds", "For how long mail that is due has waited by now because its mailbox may send no more; 0 while none does.", []string{"upstream"}, nil),
 	})
 }
 
 type upstreamCollector struct {
-	read              func() []UpstreamLimits
-	rate, connections *prometheus.Desc
+	read                         func() []UpstreamLimits
+	rate, connections, throttled *prometheus.Desc
 }
 
 func (c *upstreamCollector) Describe(ch chan<- *prometheus.Desc) {
 	ch <- c.rate
 	ch <- c.connections
+	ch <- c.throttled
 }
 
 func (c *upstreamCollector) Collect(ch chan<- prometheus.Metric) {
 	for _, u := range c.read() {
 		ch <- prometheus.MustNewConstMetric(c.rate, prometheus.GaugeValue, u.Rate, u.Upstream)
 		ch <- prometheus.MustNewConstMetric(c.connections, prometheus.GaugeValue, float64(u.Connections), u.Upstream)
+		ch <- prometheus.MustNewConstMetric(c.throttled, prometheus.GaugeValue, u.Throttled, u.Upstream)
 	}
 }
 

@@ -91,7 +91,17 @@ func TestTheQueueIsAskedAtEachScrape(t *testing.T) {
 	var answer metrics.QueueNumbers
 	var trouble error
 	m.WatchQueue(func() (metrics.QueueNumbers, error) { return answer, trouble })
-	answer = metrics.QueueNumbers{Deliveries: map[string]int{"deferred": 7}, Bytes: 42, OldestSeconds: 3, FreeBytes: 9}
+	m.Expect(metrics.Names{Routes: []string{"office", "default"}})
+	answer = metrics.QueueNumbers{Deliveries: map[string]int{"deferred": 7}, Waiting: map[string]int{"office": 4, "gone": 1, "": 2}, Bytes: 42, OldestSeconds: 3, FreeBytes: 9}
+	want := `# HELP postern_queue_waiting Recipients queued, deferred or uncertain, by their route; other is that of a route no longer configured.
+# TYPE postern_queue_waiting gauge
+postern_queue_waiting{route="default"} 0
+postern_queue_waiting{route="office"} 4
+postern_queue_waiting{route="other"} 3
+`
+	if err := testutil.GatherAndCompare(m.Registry, strings.NewReader(want), "postern_queue_waiting"); err != nil {
+		t.Error(err)
+	}
 	got := ours(t, m)
 	if got["postern_queue_deliveries"] != len(metrics.QueueStates) || got["postern_queue_bytes"] != 1 {
 		t.Errorf("the queue's numbers are not there: %v", got)

@@ -10,7 +10,7 @@ import (
 
 // Numbers implements Store. It reads only indexes of what has not ended.
 func (s *SQLite) Numbers(ctx context.Context) (metrics.QueueNumbers, error) {
-	n := metrics.QueueNumbers{Deliveries: map[string]int{}}
+	n := metrics.QueueNumbers{Deliveries: map[string]int{}, Waiting: map[string]int{}}
 	var err error
 	if n.FreeBytes, err = freeSpace(s.dir); err != nil {
 		return n, err
@@ -25,19 +25,22 @@ func (s *SQLite) Numbers(ctx context.Context) (metrics.QueueNumbers, error) {
 		n.OldestSeconds = max(0, time.Since(fromMillis(oldest.Int64)).Seconds())
 	}
 	rows, err := s.db.QueryContext(ctx, `
-		SELECT state, count(*) FROM deliveries INDEXED BY deliveries_due WHERE `+waiting+` GROUP BY state UNION ALL
-		SELECT state, count(*) FROM deliveries INDEXED BY deliveries_rest WHERE state IN ('sending','held') GROUP BY state`)
+		SELECT lane, state, count(*) FROM deliveries INDEXED BY deliveries_due WHERE `+waiting+` GROUP BY lane, state UNION ALL
+		SELECT '', state, count(*) FROM deliveries INDEXED BY deliveries_rest WHERE state IN ('sending','held') GROUP BY state`)
 	if err != nil {
 		return n, err
 	}
 	defer rows.Close()
 	for rows.Next() {
-		var state string
+		var lane, state string
 		var count int
-		if err := rows.Scan(&state, &count); err != nil {
+		if err := rows.Scan(&lane, &state, &count); err != nil {
 			return n, err
 		}
-		n.Deliveries[state] = count
+		n.Deliveries[state] += count
+		if state != string(Sending) && state != string(Held) {
+			n.Waiting[lane] += count
+		}
 	}
 	return n, rows.Err()
 }

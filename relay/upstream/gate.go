@@ -87,6 +87,18 @@ func (g *gate) note(now time.Time, wake chan struct{}, served, free bool) {
 	}
 }
 
+// throttled is for how long somebody has by now waited for the mailbox alone.
+func (g *gate) throttled(now time.Time) (longest time.Duration) {
+	g.box.mu.Lock()
+	defer g.box.mu.Unlock()
+	for _, w := range g.watchers {
+		if !w.throttled.IsZero() {
+			longest = max(longest, now.Sub(w.throttled))
+		}
+	}
+	return longest
+}
+
 // width is how many slots there are.
 func (g *gate) width() int {
 	if g.breaker.slowStart > 0 {

@@ -164,8 +164,10 @@ func (s *Set) find(name string) (*upstream, error) {
 // Limits is what each upstream may send now, for metrics.
 func (s *Set) Limits() []metrics.UpstreamLimits {
 	var all []metrics.UpstreamLimits
-	for _, st := range s.Status() {
-		all = append(all, metrics.UpstreamLimits{Upstream: st.Upstream, Rate: st.Rate, Connections: st.ConnectionLimit})
+	now := time.Now()
+	for _, u := range s.order {
+		st := u.status(now)
+		all = append(all, metrics.UpstreamLimits{Upstream: st.Upstream, Rate: st.Rate, Connections: st.ConnectionLimit, Throttled: u.gate.throttled(now).Seconds()})
 	}
 	return all
 }

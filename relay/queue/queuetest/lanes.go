@@ -22,7 +22,13 @@ func testLanePerRecipient(t *testing.T, open Open) {
 	if _, err := s.Put(t.Context(), NewMessage("printer", 10, "a@example.com", "b@example.com"), []queue.Way{{Lane: lane}}); err == nil {
 		t.Error("one way was enough for two recipients")
 	}
+	if n, err := s.Numbers(t.Context()); err != nil || n.Waiting[lane] != 2 || n.Waiting[other] != 1 {
+		t.Errorf("waiting are %v, %v", n.Waiting, err)
+	}
 	first, second := claimOne(t, s, lane), claimOne(t, s, other)
+	if n, err := s.Numbers(t.Context()); err != nil || len(n.Waiting) != 0 || n.Deliveries["sending"] != 3 {
+		t.Errorf("while all are sent, %v wait and %v are there, %v", n.Waiting, n.Deliveries, err)
+	}
 	if got := addresses(first.Message); !slices.Equal(got, []string{"a@example.com", "c@example.com"}) {
 		t.Errorf("claimed %q", got)
 	}
