@@ -267,10 +267,10 @@ func (d *day) mustShow(t *testing.T) {
 			}
 		}
 	}
-	if got := most["postern-overview, Upstreams: ses"]; got != 3 {
-		t.Errorf("SES was away, and its worst state is %v, want 3", got)
+	if got := most["postern-overview, Upstreams: ses"]; got != 4 {
+		t.Errorf("SES was away, and its worst state is %v, want 4", got)
 	}
-	for _, name := range []string{"postern-overview, Mail that waits for a limit: m365", "postern-overview, Where mail waits: deferred", "postern-overview, Age of the oldest: " + d.relay.address.metrics} {
+	for _, name := range []string{"postern-overview, Waiting for a limit, of the time: m365", "postern-overview, What mail waits for: deferred", "postern-overview, On which route it waits: default", "postern-overview, Age of the oldest: " + d.relay.address.metrics} {
 		if most[name] == 0 {
 			t.Errorf("%s was never more than 0", name)
 		}
