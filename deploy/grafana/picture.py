@@ -147,12 +147,15 @@ def main():
     parser.add_argument("choices", nargs="*", help="VARIABLE=VALUE; others are all")
     parser.add_argument("--minutes", type=int, default=60)
     parser.add_argument("--end", type=float, default=time.time(), help="Unix time")
+    parser.add_argument("--rows", type=int, default=99, help="only the first so many rows")
     parser.add_argument("--rate", type=int, default=60, help="seconds that stand for $__rate_interval")
     args = parser.parse_args()
     args.choices = {"$" + name: value for name, value in (c.split("=", 1) for c in args.choices)}
     args.step = max(1, args.minutes * 60 // 240)
     with open(args.dashboard) as f:
         board = json.load(f)
+    beyond = [p["gridPos"]["y"] for p in board["panels"] if p["type"] == "row"][args.rows:]
+    board["panels"] = [p for p in board["panels"] if not beyond or p["gridPos"]["y"] < beyond[0]]
     height = max(p["gridPos"]["y"] + p["gridPos"]["h"] for p in board["panels"])
     fig = plt.figure(figsize=(13, height * UNIT + 0.4), dpi=110)
     fig.suptitle(board["title"], fontsize=11, x=0.01, y=1 - 0.1 / fig.get_figheight(), ha="left", va="top")
