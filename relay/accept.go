@@ -123,7 +123,7 @@ func (r *Relay) accept(ctx context.Context, s *stations, m *message.Message) err
 		return r.refused(err)
 	}
 	defer room.GiveBack() // unless it is counted
-	ways, slots := s.ways(lanes)
+	ways, slots := s.ways(lanes, m.Client.Account)
 	claims, err := r.queue.Put(ctx, m, ways)
 	if err != nil {
 		release(slots)
@@ -145,13 +145,16 @@ func (r *Relay) accept(ctx context.Context, s *stations, m *message.Message) err
 }
 
 // ways are where recipients wait, and the free slots of those lanes, each for as
-// many recipients as one transaction of its upstream takes.
-func (s *stations) ways(lanes []string) ([]queue.Way, map[string]*upstream.Slot) {
+// many recipients as one transaction of its upstream takes. An account with nothing on its
+// way has slots that others leave free.
+func (s *stations) ways(lanes []string, account string) ([]queue.Way, map[string]*upstream.Slot) {
 	ways, slots, claimed := make([]queue.Way, len(lanes)), map[string]*upstream.Slot{}, map[string]int{}
 	for i, lane := range lanes {
 		slot, asked := slots[lane]
 		if !asked {
-			slot = s.upstreams.TrySlot(lane)
+			if slot = s.upstreams.TrySlot(lane); slot == nil {
+				slot = s.upstreams.SpareSlot(lane, account)
+			}
 			slots[lane] = slot
 		}
 		ways[i].Lane = lane

@@ -16,6 +16,7 @@ import (
 // whatever ends it half-way is known to be uncertain at the next start.
 func (r *Relay) deliver(s *stations, slot *upstream.Slot, c *queue.Claim) {
 	defer slot.Release()
+	slot.Carries(c.Message.Client.Account)
 	c.Detour = slot.Detour()
 	results, err := r.send(s, slot, c)
 	if err != nil && r.elsewhere(s, c, err) {

@@ -64,7 +64,8 @@ type breaker struct {
 	until     time.Time // the pause; zero and endless: until somebody resumes it
 	endless   bool
 	probing   bool
-	slowStart int // connections that may be used at once after it was down; 0: all
+	silent    bool // it only let us wait: whoever gets through all the same brings it up
+	slowStart int  // connections that may be used at once after it was down; 0: all
 }
 
 func (b *breaker) down() bool { return b.fault != nil }
@@ -79,12 +80,16 @@ func (b *breaker) succeed(probe bool) bool {
 			b.slowStart++
 		}
 		return false
-	case !probe || !b.probing:
+	case !b.silent && (!probe || !b.probing):
 		return false
 	}
 	*b = breaker{slowStart: 2}
 	return true
 }
+
+// begin is the start of one of which nothing is known: what waits for it is not
+// let loose at once.
+func (b *breaker) begin() { *b = breaker{slowStart: 1} }
 
 // fail tells whether it brought the upstream down, or down for another reason.
 // Of many tries that fail together only the first counts.
@@ -98,6 +103,14 @@ func (b *breaker) fail(now time.Time, probe bool, t trouble) bool {
 	}
 	failures := b.failures + 1
 	*b = breaker{trouble: t, failures: failures, until: now.Add(pause(failures, t))}
+	return changed
+}
+
+// hesitate is a fail of an upstream that has not answered yet.
+func (b *breaker) hesitate(now time.Time, probe bool, t trouble) bool {
+	was := b.down() && !(probe && b.probing)
+	changed := b.fail(now, probe, t)
+	b.silent = b.silent || !was
 	return changed
 }
 

@@ -13,6 +13,8 @@ type gate struct {
 	box      *mailbox
 	capacity int
 	taken    int
+	kept     int            // slots that are only for accounts with nothing on its way
+	serving  map[string]int // by account, how many slots it has
 	watchers map[chan struct{}]*watcher
 	breaker  breaker
 	retired  bool
@@ -99,12 +101,12 @@ func (g *gate) throttled(now time.Time) (longest time.Duration) {
 	return longest
 }
 
-// width is how many slots there are.
+// width is how many slots there are for whoever comes, without the reserve.
 func (g *gate) width() int {
 	if g.breaker.slowStart > 0 {
-		return min(g.capacity, g.breaker.slowStart)
+		return min(g.capacity-g.kept, g.breaker.slowStart)
 	}
-	return g.capacity
+	return g.capacity - g.kept
 }
 
 func (g *gate) takeProbe(now time.Time, free, room int, again time.Time) grant {
@@ -174,6 +176,9 @@ func (g *gate) release(now time.Time, l *Slot) {
 	g.box.mu.Lock()
 	defer g.box.mu.Unlock()
 	g.taken--
+	if l.account != nil {
+		g.serve(*l.account, -1)
+	}
 	if l.begun {
 		g.box.throttle.GiveBack(g.box.since(now))
 	}

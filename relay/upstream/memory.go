@@ -71,8 +71,12 @@ func writeMemory(path string, m memory) error {
 }
 
 // Remember takes up what was saved by an earlier run. What cannot be read is
-// forgotten, and the log says so.
+// forgotten, and the log says so. It is the start of a run: a backlog of the one before
+// comes as a ramp.
 func (s *Set) Remember() {
+	for _, u := range s.upstreams {
+		u.gate.ask((*breaker).begin)
+	}
 	m, err := readMemory(filepath.Join(s.dataDir, memoryName))
 	if err != nil {
 		s.log.Warn("what was known of upstreams cannot be read; holds and counts of recipients begin anew", "error", err)

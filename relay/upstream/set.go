@@ -170,6 +170,27 @@ func (s *Set) TrySlot(lane string) *Slot {
 	return slots[0]
 }
 
+// SpareSlot takes one slot for an account that uses none of that upstream, which
+// may be of those that are kept for such; nil when there is none. So it is never
+// kept waiting by what others have on its way.
+func (s *Set) SpareSlot(lane, account string) *Slot {
+	l := s.lane(lane)
+	var passed []*upstream
+	for _, group := range l {
+		for _, u := range group.share.turns(group.members) {
+			if turn, ok := u.gate.spare(time.Now(), account); ok {
+				group.share.charge(u, 1)
+				return &Slot{upstream: u, lane: l, share: group.share, passed: passed, begun: true, turn: turn, account: &account}
+			}
+		}
+		if anyUp(group.members) {
+			return nil
+		}
+		passed = append(passed, group.members...)
+	}
+	return nil
+}
+
 // Up tells whether any upstream of the lane is up, with a free slot or not.
 func (s *Set) Up(lane string) bool { return anyUp(s.lane(lane).members()) }
 
@@ -224,7 +245,11 @@ func (s *Set) enter(old *Set) {
 	s.inForce.Store(true)
 	s.limit()
 	for name, u := range s.upstreams {
-		u.gate.ask(u.successor(old.named(name)))
+		change := u.successor(old.named(name))
+		if old == nil {
+			change = func(*breaker) {} // Remember is told of a start
+		}
+		u.gate.ask(change)
 	}
 }
 
@@ -237,7 +262,7 @@ func (s *Set) named(name string) *upstream {
 }
 
 // successor is what becomes of the breaker of u when it takes the place of
-// before, which may be itself, or nil.
+// before, which may be itself, or nil. What is new is not overrun.
 func (u *upstream) successor(before *upstream) func(*breaker) {
 	if before == u {
 		return (*breaker).mended
@@ -247,7 +272,7 @@ func (u *upstream) successor(before *upstream) func(*breaker) {
 			return func(b *breaker) { *b = asked }
 		}
 	}
-	return func(*breaker) {}
+	return (*breaker).begin
 }
 
 // limit puts the limits of each mailbox in force: the strictest that any of its
@@ -260,6 +285,9 @@ func (s *Set) limit() {
 	for _, u := range s.upstreams {
 		box := u.gate.box
 		limits[box] = limits[box].Strictest(u.cfg.throttle(sharing[box] > 1))
+	}
+	for _, u := range s.upstreams {
+		u.gate.keep(spare(u.gate.capacity, len(s.accounts)))
 	}
 	for box, l := range limits {
 		box.mu.Lock()

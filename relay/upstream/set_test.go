@@ -390,6 +390,8 @@ func TestPatience(t *testing.T) {
 		t.Run(c.step, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p := newPair(t, upstream.Limits{})
+				p.cfg.Routes[0].Upstreams = p.cfg.Routes[0].Upstreams[:1] // there is no other to turn to
+				p.reopen(t)
 				p.s.fault = at(c.step, hang)
 				m := letter("", "a@example.net")
 				m.Body = lines(4096)

@@ -23,7 +23,8 @@ type Slot struct {
 	lane     lane // what it was chosen from
 	share    *share
 	passed   []*upstream // those preferred to it
-	probe    bool
+	account  *string     // whose message it carries, once it is known
+	probe    bool        // guarded by the gate
 	used     bool
 	begun    bool          // it has a turn of the mailbox
 	turn     throttle.Turn // then, or in the last Send
@@ -36,6 +37,17 @@ func (l *Slot) Upstream() string {
 		return ""
 	}
 	return l.upstream.cfg.Name
+}
+
+// Carries says whose message the slot is used for.
+func (l *Slot) Carries(account string) {
+	g := &l.upstream.gate
+	g.box.mu.Lock()
+	defer g.box.mu.Unlock()
+	if l.account == nil {
+		l.account = &account
+		g.serve(account, 1)
+	}
 }
 
 // Detour tells why the upstreams preferred to this one were passed over; "" when
@@ -98,7 +110,11 @@ func (l *Slot) Send(ctx context.Context, m *message.Message, prepare transport.P
 	if until, ok := u.gate.reserve(time.Now(), l, len(m.To)); !ok {
 		return u.noRoom(m, until), nil
 	}
+	ctx, prepare, ready := l.withinReason(ctx, prepare)
 	results, err := u.transport.Send(ctx, transport.Letter{Prepare: prepare, Elsewhere: l.elsewhere})
+	if left := ready(); left != nil && err != nil {
+		err = left
+	}
 	l.learn(len(m.To), results, err)
 	u.learnSplit(results)
 	u.count(m, results, err)

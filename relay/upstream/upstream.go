@@ -2,11 +2,12 @@
 //
 // A route leads mail to upstreams in order of preference. An upstream is an
 // SMTP smarthost, an HTTP API or the capture directory. Each has a number of slots,
-// one for every connection it may have open (two with look-ahead), and a breaker:
+// one for every connection it may have open (two with look-ahead), some of them kept
+// for accounts that use none, and a breaker:
 //
 //   - up: slots are handed out while there are free ones, and while its mailbox
 //     has room ([throttle]).
-//   - down: it could not be reached. None is handed out until a pause is over
+//   - down: it could not be reached, or has not come as far as MAIL for ten seconds. None is handed out until a pause is over
 //     (1s, doubled at each failure up to 1m), then one, as a probe. A reload ends
 //     the pause.
 //   - held: it takes nothing, for a quota (1h, or as long as it says), for want of

@@ -20,6 +20,9 @@ type Patience struct {
 	// Quit is for goodbyes, and for the last word of a server that stopped
 	// reading: nobody waits long for either.
 	Quit time.Duration
+	// Kept is for the first reply on a session that was kept: whether it is still
+	// there. Nothing is lost by asking a new one.
+	Kept time.Duration
 	// Ready and Envelope are for all steps up to the login, and for all from MAIL to
 	// the reply to DATA: each for itself could take an octet at a time.
 	Ready, Envelope time.Duration
@@ -34,6 +37,7 @@ var standard = Patience{
 	Block:     3 * time.Minute,
 	End:       10 * time.Minute,
 	Quit:      2 * time.Second,
+	Kept:      20 * time.Second,
 	Ready:     10 * time.Minute,
 	Envelope:  30 * time.Minute,
 }

@@ -204,6 +204,9 @@ func (t *transaction) steps(reset bool) []step {
 		}
 	}
 	add("DATA", p.Data, t.hearData)
+	if t.reused {
+		steps[0].wait = min(steps[0].wait, p.Kept)
+	}
 	return steps
 }
 
