@@ -37,13 +37,17 @@ func (s *stations) late(m *message.Message, settled []queue.Settled) queue.Told 
 }
 
 // told is what the account's policy and the sender's wishes have told of
-// outcomes. Mail without a return path has nobody to be told of it, and there
-// is nothing to tell of mail of our own.
+// outcomes. Mail without a return path has nobody to be told of it. Of a report
+// that cannot be delivered the postmaster reads in the next digest; of a digest
+// there is nobody left to be told.
 func (s *stations) told(m *message.Message, settled []queue.Settled, attempt time.Time, action func(queue.Settled) bounce.Action) (told queue.Told) {
-	if m.About != "" {
-		return told
-	}
 	policy, places := s.bounce(m.Client.Account), map[bounce.Action][]int{}
+	if m.About != "" {
+		policy = bounce.None
+		if m.About != bounce.Digest && !s.config.Postmaster.IsNull() {
+			policy = bounce.Digest
+		}
+	}
 	for i, d := range settled {
 		a := action(d)
 		switch {

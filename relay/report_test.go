@@ -322,3 +322,26 @@ routes: [{name: default, upstreams: [m365]}]
 		t.Errorf("sent from <%s>\n%s", e.from, e.content)
 	}
 }
+
+// A report that cannot be delivered reaches the postmaster, once: what becomes of
+// the digest that names it is told to nobody.
+func TestAReportThatIsRefusedIsNamedInADigest(t *testing.T) {
+	host := newMailServer(t, true)
+	r := start(t, through(host.address)+postmaster+"digest: {every: 1s}\n")
+	r.say("MAIL FROM:<nobody@example.com>", "RCPT TO:<nobody@example.org>")
+	if e := host.receive(t, "it@example.com"); !strings.Contains(e.content, "printer: a report to <nobody@example.com>") {
+		t.Errorf("from <%s>:\n%s", e.from, e.content)
+	}
+	numbers := freeAddress(t)
+	r = start(t, through(host.address)+strings.Replace(postmaster, "it@", "nobody@", 1)+fmt.Sprintf("digest: {every: 1s}\nmetrics: {address: %q}\n", numbers))
+	r.say("MAIL FROM:<nobody@example.com>", "RCPT TO:<nobody@example.org>")
+	r.log.await(t, `"about":"digest"`)
+	r.log.await(t, `"msg":"failed"`, `"to":"nobody@example.com"`)
+	for timeout := time.After(patience); !strings.Contains(get(t, "http://"+numbers+"/metrics"), `postern_bounces_total{policy="dsn",result="silent"} 1`); {
+		select {
+		case <-timeout:
+			t.Fatal("the digest that failed is not counted as told to nobody")
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}

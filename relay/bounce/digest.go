@@ -45,9 +45,9 @@ func (a Author) Digest(id string, failures iter.Seq[Failure], at time.Time) *mes
 		c.tell(say)
 	}
 	say("\n%s", wrap("\"postern queue show ID\" tells the whole story of a message. These accounts have \"bounce: digest\" "+
-		"in the configuration, or by default: nobody else was told.", ""))
+		"in the configuration, or by default; or it was a report to the sender that could not be delivered. Nobody else was told.", ""))
 	m := a.mail(id, a.Postmaster, count(total, "message", "messages")+" could not be delivered", at)
-	m.About = "digest"
+	m.About = Digest
 	media, encoding, body := text(strings.ReplaceAll(b.String(), "\n", "\r\n"))
 	m.Header = m.Header.Append(
 		message.NewField("Auto-Submitted", "auto-generated"), // RFC 3834, section 5
@@ -104,8 +104,11 @@ func (c *cause) tell(say func(string, ...any)) {
 		say("%s", wrap("what helps: "+c.hint, "    "))
 	}
 	for _, f := range c.examples {
-		say("    %s  %s  %s: <%s> to <%s>", f.ID, f.At.Format("02 Jan 15:04"), readable(f.Account, 100),
-			readable(f.From.String(), maxLine), readable(f.Address.String(), maxLine))
+		from := "a report"
+		if !f.From.IsNull() {
+			from = "<" + readable(f.From.String(), maxLine) + ">"
+		}
+		say("    %s  %s  %s: %s to <%s>", f.ID, f.At.Format("02 Jan 15:04"), readable(f.Account, 100), from, readable(f.Address.String(), maxLine))
 	}
 	if more := c.count - len(c.examples); more > 0 {
 		say("    and %d more", more)
