@@ -3,11 +3,13 @@ package relay_test
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	netsmtp "net/smtp"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -325,6 +327,13 @@ routes: [{name: default, upstreams: [smart]}]
 		case <-time.After(patience):
 			t.Fatal("the newsletter is not sent over the connections it may have")
 		}
+	}
+	more := r.greet()
+	if err := errors.Join(more.Auth(netsmtp.PlainAuth("", "newsletter", "paper", "127.0.0.1")), more.Mail("news@example.com"), more.Rcpt("you@example.net")); err != nil {
+		t.Fatal(err)
+	}
+	if err := write(more, "Subject: the newsletter goes on\n\n"); err != nil {
+		t.Fatal(err)
 	}
 	if err := r.submit("Subject: a scan\n\n"); err != nil {
 		t.Fatal(err)
