@@ -51,7 +51,7 @@ func readDashboards(t *testing.T) (all []dashboard) {
 // accounts, one upstream, and a time.
 func chosen(expr string, span time.Duration) string {
 	return strings.NewReplacer("$instance", ".*", "$listener", ".*", "$account", ".*", "$upstream", "m365",
-		"$__range", fmt.Sprintf("%dms", span.Milliseconds()), "$__rate_interval", "10s").Replace(expr)
+		"$__range", fmt.Sprintf("%dms", span.Milliseconds()), "$__rate_interval", "30s").Replace(expr)
 }
 
 var (
