@@ -81,6 +81,11 @@ func TestMessagesMoveWhileMailFlows(t *testing.T) {
 	s.stop()
 	here.let()
 	there.let()
+	for sent := 0; sent < moved.Messages; { // each wait is bounded, and their number is not
+		next := min(moved.Messages, sent+1+moved.Messages/10)
+		await(t, "mail to leave", func() bool { return second.log.count("delivered") >= next })
+		sent = second.log.count("delivered")
+	}
 	for _, told := range s.tales {
 		if told.answer == accepted {
 			host.mail.await(t, told.id)
