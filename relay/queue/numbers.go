@@ -16,7 +16,7 @@ func (s *SQLite) Numbers(ctx context.Context) (metrics.QueueNumbers, error) {
 		return n, err
 	}
 	var oldest, bytes sql.NullInt64
-	err = s.db.QueryRowContext(ctx, `SELECT min(received), sum(size) FROM messages WHERE finished IS NULL`).Scan(&oldest, &bytes)
+	err = s.db.QueryRowContext(ctx, `SELECT min(received), CAST(total(size) AS INTEGER) FROM messages WHERE finished IS NULL`).Scan(&oldest, &bytes)
 	if err != nil {
 		return n, err
 	}
