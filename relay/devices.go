@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -47,6 +48,7 @@ func (r *Relay) armRecorder(q *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	r.log.Info("recording a session", "of", who, "user", cmp.Or(admin.Peer(q.Context()), "somebody"))
 	return r.recorder.Arm(who)
 }
 

@@ -1,7 +1,6 @@
 package relay
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -42,14 +41,14 @@ func (r *Relay) drainCommands(c *admin.Control) {
 		now := time.Now()
 		if r.pausing.since.CompareAndSwap(nil, &now) {
 			r.metrics.Draining.Set(1)
-			r.log.Warn("taking no new mail", "user", cmp.Or(admin.Peer(q.Context()), "somebody"), "hint", "postern queue drain --undo, or a restart, takes it again")
+			r.log.Warn("taking no new mail", "by", admin.By(q), "hint", "postern queue drain --undo, or a restart, takes it again")
 		}
 		return r.draining(q.Context())
 	})
 	c.Handle("DELETE /queue/drain", func(q *http.Request) (any, error) {
 		if r.pausing.since.Swap(nil) != nil {
 			r.metrics.Draining.Set(0)
-			r.log.Info("taking new mail again", "user", cmp.Or(admin.Peer(q.Context()), "somebody"))
+			r.log.Info("taking new mail again", "by", admin.By(q))
 		}
 		return r.draining(q.Context())
 	})

@@ -46,6 +46,7 @@ type Imported struct {
 // record on one line, then its octets.
 func (r *Relay) moveCommands(c *admin.Control) {
 	c.Handle("GET /queue/parcels", func(q *http.Request) (any, error) {
+		r.log.Info("exporting", "user", cmp.Or(admin.Peer(q.Context()), "somebody"))
 		ids, err := r.meant(q.Context(), Order{All: true})
 		return Movable{r.stations.Load().config.Hostname, ids}, err
 	})
@@ -123,7 +124,7 @@ func (r *Relay) unpack(ctx context.Context, from string, in io.Reader) (Imported
 	}
 	if taken {
 		m := p.Message
-		r.log.Info("imported", "id", m.ID, "account", m.Client.Account, "from", m.From.String(), "to", addresses(m.To), "relay", from, "held", held)
+		r.log.Info("imported", "id", m.ID, "account", m.Client.Account, "from", m.From.String(), "to", addresses(m.To), "relay", from, "held", held, "user", cmp.Or(admin.Peer(ctx), "somebody"))
 		for _, d := range p.Deliveries {
 			r.lanes.serve(r, d.Lane)
 		}

@@ -47,5 +47,5 @@ func (r *Relay) holdUpstream(q *http.Request) (any, error) {
 			return nil, fmt.Errorf("%q is not a time to hold it for", given)
 		}
 	}
-	return nil, r.stations.Load().upstreams.Hold(q.PathValue("name"), d)
+	return nil, r.stations.Load().upstreams.Hold(q.PathValue("name"), d, admin.By(q))
 }

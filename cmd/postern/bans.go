@@ -49,6 +49,7 @@ func (b bansListCmd) Run(c *cli, std streams) error {
 type bansLiftCmd struct {
 	Address string `arg:"" help:"As it is listed."`
 	Account string `arg:"" optional:"" help:"Only the ban of this account name from there."`
+	Reason  string `help:"Why, for the log."`
 }
 
 // Run tells the running relay.
@@ -58,7 +59,7 @@ func (b bansLiftCmd) Run(c *cli, std streams) error {
 		query.Set("account", b.Account)
 	}
 	var lifted int
-	if err := c.command("DELETE", "/bans?"+query.Encode(), nil, &lifted); err != nil {
+	if err := c.command("DELETE", because("/bans?"+query.Encode(), b.Reason), nil, &lifted); err != nil {
 		return err
 	}
 	_, err := fmt.Fprintf(std.out, "%d lifted\n", lifted)

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"postern/relay"
@@ -22,6 +24,18 @@ func (c *cli) command(method, path string, body, answer any) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	return hint(admin.Command(ctx, dir, method, path, body, answer), dir)
+}
+
+// because adds a reason to the path of a command.
+func because(path, reason string) string {
+	if reason == "" {
+		return path
+	}
+	separator := "?"
+	if strings.Contains(path, "?") {
+		separator = "&"
+	}
+	return path + separator + "reason=" + url.QueryEscape(reason)
 }
 
 // hint says what to do about a relay that cannot be talked to.

@@ -14,9 +14,10 @@ import (
 )
 
 type queueDrainCmd struct {
-	Wait bool `help:"Show what is left until nothing is." xor:"how"`
-	Undo bool `help:"Take new mail again; a restart does too." xor:"how"`
-	JSON bool `help:"Print JSON." name:"json"`
+	Wait   bool   `help:"Show what is left until nothing is." xor:"how"`
+	Undo   bool   `help:"Take new mail again; a restart does too." xor:"how"`
+	Reason string `help:"Why, for the log."`
+	JSON   bool   `help:"Print JSON." name:"json"`
 }
 
 // drainPace is how often what is left is looked at.
@@ -28,7 +29,7 @@ func (k queueDrainCmd) Run(c *cli, std streams) error {
 		method = "DELETE"
 	}
 	var d relay.Draining
-	if err := c.command(method, "/queue/drain", nil, &d); err != nil {
+	if err := c.command(method, because("/queue/drain", k.Reason), nil, &d); err != nil {
 		return err
 	}
 	if !k.JSON {

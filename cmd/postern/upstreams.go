@@ -45,8 +45,9 @@ func (u upstreamsListCmd) Run(c *cli, std streams) error {
 }
 
 type upstreamsHoldCmd struct {
-	Name string           `arg:"" help:"The upstream, as it is listed."`
-	For  setting.Duration `help:"Resume it by itself after this time, such as 30m or 4h." placeholder:"TIME"`
+	Name   string           `arg:"" help:"The upstream, as it is listed."`
+	For    setting.Duration `help:"Resume it by itself after this time, such as 30m or 4h." placeholder:"TIME"`
+	Reason string           `help:"Why. It is told to who asks what mail waits for, and logged."`
 }
 
 // Run tells the running relay.
@@ -55,7 +56,7 @@ func (u upstreamsHoldCmd) Run(c *cli, std streams) error {
 	if u.For > 0 {
 		path += "?for=" + url.QueryEscape(u.For.Std().String())
 	}
-	if err := c.command("POST", path, nil, nil); err != nil {
+	if err := c.command("POST", because(path, u.Reason), nil, nil); err != nil {
 		return err
 	}
 	_, err := fmt.Fprintf(std.out, "%s is held; \"postern upstreams resume %s\" ends it\n", u.Name, u.Name)
@@ -63,12 +64,13 @@ func (u upstreamsHoldCmd) Run(c *cli, std streams) error {
 }
 
 type upstreamsResumeCmd struct {
-	Name string `arg:"" help:"The upstream, as it is listed."`
+	Name   string `arg:"" help:"The upstream, as it is listed."`
+	Reason string `help:"Why, for the log."`
 }
 
 // Run tells the running relay.
 func (u upstreamsResumeCmd) Run(c *cli, std streams) error {
-	if err := c.command("POST", "/upstreams/"+url.PathEscape(u.Name)+"/resume", nil, nil); err != nil {
+	if err := c.command("POST", because("/upstreams/"+url.PathEscape(u.Name)+"/resume", u.Reason), nil, nil); err != nil {
 		return err
 	}
 	_, err := fmt.Fprintf(std.out, "%s is tried again with the next message\n", u.Name)
@@ -88,7 +90,7 @@ func printUpstreams(w io.Writer, all []upstream.Status, now time.Time) {
 			of(fmt.Sprint(s.Connections), float64(s.ConnectionLimit)), recipients)
 		fmt.Fprintln(w, strings.TrimRight(row, " "))
 		if why := s.Waiting(now); why != "" {
-			fmt.Fprint(w, wrap("    ", why))
+			fmt.Fprint(w, wrap("    ", clean(why)))
 		}
 		if s.State != "up" || s.Error != "" && now.Sub(s.ErrorAt) < time.Hour {
 			fmt.Fprint(w, wrap("    "+heardAt(s, now), clean(s.Error)))

@@ -23,7 +23,7 @@ func TestAnUpstreamIsHeldAndResumed(t *testing.T) {
 	}
 	table := command(0, "upstreams")
 	name := strings.Fields(strings.Split(table, "\n")[1])[0]
-	command(0, "upstreams", "hold", name)
+	command(0, "upstreams", "hold", name, "--reason", "new mailbox")
 	relay.stop()
 	relay.start()
 	if out := command(1, "upstreams"); !strings.Contains(out, "held") || !strings.Contains(out, "postern upstreams resume "+name) {

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -13,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -32,7 +34,8 @@ var ErrNotRunning = errors.New("no relay runs on this data directory")
 
 // Control is HTTP with JSON on a socket that nobody but the relay's own user
 // and root may open; the file's mode is all the authentication there is. Every
-// command that is not a GET is logged with the user who gave it.
+// command that is not a GET is logged with the user who gave it, and with the
+// ?reason= of it.
 type Control struct {
 	mux  *http.ServeMux
 	http http.Server
@@ -61,7 +64,7 @@ func (c *Control) Handle(pattern string, answer func(*http.Request) (any, error)
 		r.Body = http.MaxBytesReader(w, r.Body, maxCommand)
 		got, err := answer(r)
 		if r.Method != http.MethodGet {
-			c.log.Info("command", "command", r.Method+" "+r.URL.RequestURI(), "user", Peer(r.Context()), "refused", err != nil)
+			c.log.Info("command", "command", told(r), "user", Peer(r.Context()), "reason", Reason(r), "refused", err != nil)
 		}
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusUnprocessableEntity)
@@ -70,6 +73,13 @@ func (c *Control) Handle(pattern string, answer func(*http.Request) (any, error)
 		w.Header().Set("Content-Type", "application/json")
 		json.NewEncoder(w).Encode(got)
 	})
+}
+
+// told is a command as it is logged, without its reason.
+func told(r *http.Request) string {
+	query := r.URL.Query()
+	query.Del("reason")
+	return strings.TrimSuffix(r.Method+" "+r.URL.EscapedPath()+"?"+query.Encode(), "?")
 }
 
 // largePatience is how long one large request may take.
@@ -147,6 +157,18 @@ type peerKey struct{}
 // withPeer notes who is at the other end.
 func withPeer(ctx context.Context, conn net.Conn) context.Context {
 	return context.WithValue(ctx, peerKey{}, peerName(conn))
+}
+
+// Reason is why a command was given; "" when that was not said.
+func Reason(r *http.Request) string { return strings.TrimSpace(r.URL.Query().Get("reason")) }
+
+// By is who gave a command and why, as a record tells it: "root: new mailbox".
+func By(r *http.Request) string {
+	who := cmp.Or(Peer(r.Context()), "somebody")
+	if why := Reason(r); why != "" {
+		who += ": " + why
+	}
+	return who
 }
 
 // Peer is the user who gave a command; "" where the system does not tell.

@@ -86,7 +86,7 @@ func TestAPersonHoldsAndResumes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPair(t, upstream.Limits{})
 		early := p.set.TrySlot("default")
-		if err := p.set.Hold("one", 0); err != nil {
+		if err := p.set.Hold("one", 0, "ann: new mailbox"); err != nil {
 			t.Fatal(err)
 		}
 		p.expect(t, "two")
@@ -95,7 +95,7 @@ func TestAPersonHoldsAndResumes(t *testing.T) {
 			t.Errorf("a slot taken before: %v", err)
 		}
 		early.Release()
-		if why := p.set.Waiting("upstream:one"); why != "one is held until it is resumed" || p.set.Waiting("default") != "" {
+		if why := p.set.Waiting("upstream:one"); why != "one is held until it is resumed, by ann: new mailbox" || p.set.Waiting("default") != "" {
 			t.Errorf("%q, %q", why, p.set.Waiting("default"))
 		}
 		p.cfg.Upstreams[0].Limits.Connections = 7
@@ -106,10 +106,10 @@ func TestAPersonHoldsAndResumes(t *testing.T) {
 			t.Fatal(err)
 		}
 		p.expectState(t, "up")
-		if p.set.Resume("one") == nil || p.set.Resume("nobody") == nil || p.set.Hold("nobody", 0) == nil {
+		if p.set.Resume("one") == nil || p.set.Resume("nobody") == nil || p.set.Hold("nobody", 0, "ann") == nil {
 			t.Error("what cannot be done is not refused")
 		}
-		if err := p.set.Hold("two", time.Hour); err != nil {
+		if err := p.set.Hold("two", time.Hour, "ann"); err != nil {
 			t.Fatal(err)
 		}
 		if why := p.set.Waiting("upstream:two"); !strings.HasPrefix(why, "two is held until ") {

@@ -33,12 +33,12 @@ func TestHoldsAndCountsOutliveARestart(t *testing.T) {
 			t.Fatal(err)
 		}
 		slot.Release()
-		if err := p.set.Hold("two", 2*time.Hour); err != nil {
+		if err := p.set.Hold("two", 2*time.Hour, "ann: new mailbox"); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Hour)
 		p.restart(t)
-		if st := p.set.Status(); st[0].Recipients != 3 || st[1].State != "held" || st[1].Reason != "asked" || !st[1].Until.Equal(time.Now().Add(time.Hour).UTC()) {
+		if st := p.set.Status(); st[0].Recipients != 3 || st[1].State != "held" || st[1].Reason != "asked" || st[1].Error != "by ann: new mailbox" || !st[1].Until.Equal(time.Now().Add(time.Hour).UTC()) {
 			t.Errorf("%+v", st)
 		}
 		if p.set.TrySlot("upstream:one") != nil || p.set.TrySlot("upstream:two") != nil {

@@ -52,9 +52,9 @@ func (s Status) Waiting(now time.Time) string {
 	}
 	switch {
 	case s.State == stateHeld && s.Reason == heldAsAsked && until == "":
-		return s.Upstream + " is held until it is resumed"
+		return s.Upstream + " is held until it is resumed, " + s.Error
 	case s.State == stateHeld && s.Reason == heldAsAsked:
-		return s.Upstream + " is held" + until
+		return s.Upstream + " is held" + until + ", " + s.Error
 	case s.State == stateHeld:
 		return s.Upstream + " is held for " + s.Reason + until
 	case s.State != stateUp:
@@ -127,16 +127,16 @@ func (s *Set) Waiting(lane string) string {
 }
 
 // Hold keeps the upstream of that name from being used for a time, or until
-// Resume if that is 0.
-func (s *Set) Hold(name string, d time.Duration) error {
+// Resume if that is 0. By is who asked for it, and why.
+func (s *Set) Hold(name string, d time.Duration, by string) error {
 	u, err := s.find(name)
 	if err != nil {
 		return err
 	}
-	why := held(name, heldAsAsked, errors.New("as somebody asked"))
+	why := held(name, heldAsAsked, errors.New("by "+by))
 	why.wait = d
 	u.gate.ask(func(b *breaker) { b.hold(time.Now(), why) })
-	u.log.Warn("upstream held", "upstream", name, "reason", heldAsAsked, "hint", why.fault.Hint)
+	u.log.Warn("upstream held", "upstream", name, "reason", heldAsAsked, "by", by, "hint", why.fault.Hint)
 	return s.Save()
 }
 
