@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,7 +13,7 @@ import (
 
 type queueCmd struct {
 	List queueListCmd `cmd:"" help:"List the messages that wait, or with --all those that have ended too."`
-	Show queueShowCmd `cmd:"" help:"Tell the story of one message."`
+	Show queueShowCmd `cmd:"" help:"Show the record of one message as it is stored; trace tells its story in words."`
 
 	Retry   queueRetryCmd   `cmd:"" help:"Have what waits tried now."`
 	Hold    queueHoldCmd    `cmd:"" help:"Keep what waits from being sent."`
@@ -46,7 +47,7 @@ func (k queueListCmd) Run(c *cli, std streams) error {
 	if k.State != "" {
 		filter.States = []queue.State{queue.State(k.State)}
 	}
-	entries, err := store.List(context.Background(), filter)
+	entries, err := pages(store, filter)
 	if err != nil {
 		return err
 	}
@@ -59,6 +60,20 @@ func (k queueListCmd) Run(c *cli, std streams) error {
 	}
 	printList(std.out, entries, k.All, upstreamsOf(c), time.Now())
 	return nil
+}
+
+// pages are as many entries as a filter asks for, read page by page.
+func pages(store queue.Reader, f queue.Filter) (all []queue.Entry, err error) {
+	for most := cmp.Or(f.Limit, 100); len(all) < most; {
+		f.Limit = most - len(all)
+		page, err := store.List(context.Background(), f)
+		if err != nil || len(page) == 0 {
+			return all, err
+		}
+		all = append(all, page...)
+		f.After = page[len(page)-1].ID
+	}
+	return all, nil
 }
 
 type queueShowCmd struct {

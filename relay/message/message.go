@@ -159,6 +159,12 @@ type Change struct {
 	After  string `json:"after,omitempty"`
 }
 
+// Phase is how long one part of a delivery took, kept in the history.
+type Phase struct {
+	Phase   string  `json:"phase"`
+	Seconds float64 `json:"seconds"`
+}
+
 var idEncoding = base32.NewEncoding("0123456789abcdefghjkmnpqrstvwxyz").WithPadding(base32.NoPadding)
 
 // NewID makes a queue id: 16 characters, sorted by the millisecond it was made

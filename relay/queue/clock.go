@@ -16,7 +16,7 @@ const (
 	findLate = `SELECT EXISTS (SELECT 1 FROM deliveries INDEXED BY deliveries_due WHERE ` + lateDeliveries + `)
 		OR EXISTS (SELECT 1 FROM messages INDEXED BY messages_open WHERE ` + lateMessages + `)`
 	mendDeliveries = `UPDATE deliveries INDEXED BY deliveries_due SET next_at = CASE state WHEN 'queued' THEN ?1 ELSE ?2 END WHERE ` + lateDeliveries
-	mendMessages   = `UPDATE messages INDEXED BY messages_open SET received = ?1 WHERE ` + lateMessages
+	mendMessages   = `UPDATE messages INDEXED BY messages_open SET received = ?1, sought = 0 WHERE ` + lateMessages
 )
 
 // mendTimes brings such times back, or mail would wait for years to be tried

@@ -18,7 +18,7 @@ import (
 // values; but for the number of a message, which its other rows are found by.
 var columns = map[string]map[string]string{
 	"messages": {"id": "text", "account": "text", "received": "int", "sender": "text", "envelope": "text", "client": "text", "size": "int",
-		"damaged": "text", "finished": "int", "kept": "int", "about": "text", "warned": "int"},
+		"damaged": "text", "finished": "int", "kept": "int", "about": "text", "warned": "int", "sought": "int"},
 	"contents": {"message": "int", "header": "blob", "header_sum": "int", "body": "blob", "file": "text", "body_size": "int", "body_sum": "int",
 		"eight_bit": "int", "made": "text"},
 	"deliveries": {"message": "int", "n": "int", "recipient": "text", "parameters": "text", "account": "text", "lane": "text", "state": "text",
@@ -120,6 +120,9 @@ func goesOn(t *testing.T, s *queue.SQLite, bad []string, good string) {
 	must("warn", err)
 	_, err = s.Sweep(t.Context(), tellBack)
 	must("sweep", err)
+	must("fill", s.Fill(t.Context()))
+	_, err = s.Search(t.Context(), queue.Filter{All: true, Account: "other", Reply: "any"})
+	must("search", err)
 	_, err = s.Act(t.Context(), queue.Order{Do: queue.Retry, IDs: bad, By: "test"}, stay)
 	must("retry", err)
 	_, err = s.Act(t.Context(), queue.Order{Do: queue.Drop, IDs: bad, By: "test"}, stay)

@@ -60,15 +60,18 @@ func (t *tx) move(key int64, was State, owner, claimed string, d *Delivery) erro
 func (t *tx) finish(key int64, now time.Time) (file string, err error) {
 	var open int
 	err = t.get(`SELECT count(*) FROM deliveries WHERE message = ? AND state NOT IN ('delivered','failed','dropped')`, []any{key}, &open)
-	if err != nil || open > 0 {
+	if err != nil {
 		return "", err
+	}
+	if open > 0 {
+		return "", t.changed(key)
 	}
 	if err := t.record(key, now, "ended", Event{}); err != nil {
 		return "", err
 	}
 	// What a row takes beside its text, with its place in the indexes, is near
 	// 200 octets.
-	_, err = t.exec(`UPDATE messages SET finished = ?2, kept = 400 + length(envelope) + length(client)
+	_, err = t.exec(`UPDATE messages SET finished = ?2, sought = 0, kept = 400 + length(envelope) + length(client)
 		+ (SELECT sum(200 + length(detail)) FROM history WHERE message = ?1)
 		+ (SELECT sum(200 + length(reply)) FROM deliveries WHERE message = ?1) WHERE n = ?1`, key, millis(now))
 	if err != nil {
@@ -88,6 +91,9 @@ func (t *tx) setAside(key int64, now time.Time, what string) error {
 		return err
 	}
 	if _, err := t.exec(`UPDATE deliveries SET state = 'held', next_at = 0 WHERE message = ? AND `+waiting, key); err != nil {
+		return err
+	}
+	if err := t.changed(key); err != nil {
 		return err
 	}
 	return t.record(key, now, "damaged", Event{Text: what})

@@ -105,3 +105,59 @@ func (s *SQLite) Unsynced() error {
 		return nil
 	})
 }
+
+// Fill takes into the index of the history all that goes there, at once.
+func (s *SQLite) Fill(ctx context.Context) error {
+	for after := int64(0); ; {
+		next, _, err := s.fillSome(ctx, after, time.Now().Add(time.Hour), false)
+		if err != nil || next == 0 {
+			return err
+		}
+		after = next
+	}
+}
+
+// StopFilling leaves it to Fill.
+func (s *SQLite) StopFilling() {
+	s.stopFilling()
+	s.filling.Wait()
+}
+
+// Known counts the messages that the index of the history knows as they are, and
+// Terms all that are in it.
+func (s *SQLite) Known() int { return s.count("SELECT count(*) FROM messages WHERE sought = 1") }
+func (s *SQLite) Terms() int { return s.count("SELECT count(*) FROM search") }
+
+func (s *SQLite) count(query string) (n int) {
+	if s.db.QueryRow(query).Scan(&n) != nil {
+		return -1
+	}
+	return n
+}
+
+// FreshReach is how many messages a search looks at that the index does not know.
+const FreshReach = freshReach
+
+// Plan is how the database goes about a search.
+func (s *SQLite) Plan(f Filter) (steps []string, err error) {
+	for _, w := range s.walks(f) {
+		query, args := w.query(entryColumns, f)
+		rows, err := s.db.Query("EXPLAIN QUERY PLAN "+query, args...)
+		if err != nil {
+			return nil, err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var id, parent, unused int
+			var step string
+			if err := rows.Scan(&id, &parent, &unused, &step); err != nil {
+				return nil, err
+			}
+			steps = append(steps, step)
+		}
+		if err := rows.Err(); err != nil {
+			return nil, err
+		}
+	}
+	return steps, nil
+}

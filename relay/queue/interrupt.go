@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"time"
 
@@ -51,7 +52,7 @@ func (i *interruption) apply(t *tx) error {
 			}
 			event.Results = append(event.Results, d.result())
 		}
-		if err := t.record(c.key, i.now, "interrupted", event); err != nil {
+		if err := errors.Join(t.record(c.key, i.now, "interrupted", event), t.changed(c.key)); err != nil {
 			return err
 		}
 	}

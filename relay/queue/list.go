@@ -17,6 +17,8 @@ type reader struct {
 	db  *sql.DB
 	dir string
 	old bool // the database is not yet brought up to date, and knows no reports
+	// unindexed: nor has it the index of terms.
+	unindexed bool
 }
 
 // columns are those of messages m that are there to be read.
@@ -32,96 +34,54 @@ func (r *reader) spoolDir() string { return filepath.Join(r.dir, "spool") }
 // listLimit is the length of a list when none is asked for.
 const listLimit = 100
 
+// maxList bounds a page, whatever is asked for.
+const maxList = 1000
+
 // List implements Reader.
 func (r *reader) List(ctx context.Context, f Filter) ([]Entry, error) {
-	query, args := f.query(r.columns(entryColumns))
-	rows, err := r.db.QueryContext(ctx, query, args...)
+	if !f.open() {
+		found, err := r.Search(ctx, f)
+		return found.Entries, err
+	}
+	found, err := r.walk(ctx, f, f.waiting())
+	return r.withDeliveries(ctx, found, err)
+}
+
+// open tells whether the list is of what has not ended.
+func (f Filter) open() bool {
+	return !f.All && !slices.ContainsFunc(f.States, State.Ended)
+}
+
+// limit is the length of a page.
+func (f Filter) limit() int {
+	if f.Limit <= 0 {
+		return listLimit
+	}
+	return min(f.Limit, maxList)
+}
+
+// row is an entry and its place.
+type row struct {
+	Entry
+	key int64
+}
+
+// withDeliveries completes what was found.
+func (r *reader) withDeliveries(ctx context.Context, found []row, err error) ([]Entry, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer rows.Close()
 	var entries []Entry
-	var keys []int64
-	for rows.Next() {
-		e, key, err := scanEntry(rows)
-		if err != nil {
+	for _, e := range found {
+		if err := r.loadDeliveries(ctx, &e.Entry, e.key); err != nil {
 			return nil, err
 		}
-		entries, keys = append(entries, e), append(keys, key)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	for i := range entries {
-		if err := r.loadDeliveries(ctx, &entries[i], keys[i]); err != nil {
-			return nil, err
-		}
+		entries = append(entries, e.Entry)
 	}
 	return entries, nil
 }
 
 const entryColumns = `m.n, m.id, m.received, m.finished, m.size, m.damaged, m.sender, m.envelope, m.client, m.about`
-
-// query is the filter in SQL. When only messages that have not ended can
-// match, those are walked, and not the ids of all that have.
-func (f Filter) query(columns string) (string, []any) {
-	var where []string
-	var args []any
-	and := func(condition string, values ...any) {
-		where, args = append(where, condition), append(args, values...)
-	}
-	id, from := "m.id", "messages m"
-	if !f.All && !slices.ContainsFunc(f.States, State.Ended) {
-		id, from = "+m.id", "messages m INDEXED BY messages_open"
-		and("m.finished IS NULL")
-	}
-	order := " ASC"
-	if f.Newest {
-		order = " DESC"
-	}
-	switch {
-	case f.After == "":
-	case f.Newest:
-		and(id+" < ?", f.After)
-	default:
-		and(id+" > ?", f.After)
-	}
-	if f.Account != "" {
-		and("m.account = ? COLLATE NOCASE", f.Account)
-	}
-	if f.Sender != "" {
-		and("m.sender = ? COLLATE NOCASE", f.Sender)
-	}
-	if condition, values := f.delivery(); condition != "" {
-		and("EXISTS (SELECT 1 FROM deliveries d WHERE d.message = m.n"+condition+")", values...)
-	}
-	limit := f.Limit
-	if limit <= 0 {
-		limit = listLimit
-	}
-	if len(where) == 0 {
-		and("TRUE")
-	}
-	return "SELECT " + columns + " FROM " + from + " WHERE " + strings.Join(where, " AND ") +
-		" ORDER BY " + id + order + " LIMIT ?", append(args, limit)
-}
-
-// delivery is what one delivery of the message must fulfil; "" when nothing.
-func (f Filter) delivery() (where string, args []any) {
-	if len(f.States) > 0 {
-		where += " AND d.state IN (?" + strings.Repeat(",?", len(f.States)-1) + ")"
-		for _, s := range f.States {
-			args = append(args, s)
-		}
-	}
-	if f.Recipient != "" {
-		where, args = where+" AND d.recipient = ? COLLATE NOCASE", append(args, f.Recipient)
-	}
-	if f.Lane != "" {
-		where, args = where+" AND d.lane = ?", append(args, f.Lane)
-	}
-	return where, args
-}
 
 // scanEntry reads entryColumns. What cannot be parsed is told in Damaged.
 func scanEntry(row scanner) (e Entry, key int64, err error) {

@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -142,7 +143,8 @@ func (t *tx) step(id string, do step) (Acted, string, error) {
 	if err != nil {
 		return Acted{}, "", err
 	}
-	return do(t, found[0], time.Now())
+	acted, file, err := do(t, found[0], time.Now())
+	return acted, file, errors.Join(err, t.changed(found[0].key))
 }
 
 // open are the deliveries that have not ended.

@@ -100,7 +100,8 @@ func toFirstSchema(t *testing.T, dir string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := db.Exec(`ALTER TABLE contents DROP COLUMN made; DROP TABLE digest; DROP INDEX messages_unwarned;
+	if _, err := db.Exec(`DROP TABLE search; DROP INDEX messages_unsought; ALTER TABLE messages DROP COLUMN sought;
+		ALTER TABLE contents DROP COLUMN made; DROP TABLE digest; DROP INDEX messages_unwarned;
 		ALTER TABLE messages DROP COLUMN warned; ALTER TABLE messages DROP COLUMN about; PRAGMA user_version = 1`); err != nil {
 		t.Fatal(err)
 	}
@@ -277,6 +278,11 @@ func look(t *testing.T, dir string, m *message.Message) {
 	list, err := r.List(t.Context(), queue.Filter{})
 	if err != nil || len(list) != 1 || list[0].ID != m.ID {
 		t.Fatalf("list %v, %v", list, err)
+	}
+	for account, want := range map[string]int{"PRINTER": 1, "nobody": 0} {
+		if found, err := r.Search(t.Context(), queue.Filter{All: true, Account: account}); err != nil || len(found.Entries) != want {
+			t.Errorf("of account %s %d found, %v", account, len(found.Entries), err)
+		}
 	}
 	e, err := r.Show(t.Context(), strings.ToUpper(m.ID))
 	if err != nil {

@@ -142,8 +142,12 @@ type Store interface {
 
 // Reader looks at the store without changing it.
 type Reader interface {
-	// List is the entries that match, ordered by id, without their history.
+	// List is the entries that match, without their history, at most 1000 at once:
+	// those that have not ended by their ids, others as they were accepted.
 	List(ctx context.Context, f Filter) ([]Entry, error)
+	// Search is List in the order of acceptance, whether they have ended or not, and
+	// how far it looked.
+	Search(ctx context.Context, f Filter) (Found, error)
 	// Show is one entry with history, and header and body if still there; the
 	// error wraps ErrNotFound when there is none.
 	Show(ctx context.Context, id string) (*Entry, error)
@@ -229,6 +233,9 @@ type Claim struct {
 	// were kept. Who claimed it replaces that by what this attempt made of it,
 	// which Settle records.
 	Made Made
+
+	// Phases are how long the parts of the attempt took, for the history.
+	Phases []message.Phase
 
 	key        int64      // the message's row
 	deliveries []Delivery // as they were when claimed, parallel to Message.To
@@ -339,6 +346,8 @@ type Event struct {
 	// Changes is what the gateway did to the message before it was accepted, or
 	// for this attempt.
 	Changes []message.Change `json:"changes,omitempty"`
+	// Phases is how long the parts of an attempt took, in their order.
+	Phases []message.Phase `json:"phases,omitempty"`
 	// Results is what became of each recipient concerned.
 	Results []EventResult `json:"results,omitempty"`
 }
@@ -354,18 +363,33 @@ type EventResult struct {
 	By []string `json:"by,omitempty"`
 }
 
+// Found is what a search found.
+type Found struct {
+	Entries []Entry
+	// Reach is when the newest message was received of those that were not looked
+	// at, because the index does not know them yet and there are too many; zero when
+	// all were.
+	Reach time.Time
+}
+
 // Filter narrows a list. Zero fields do not narrow.
 type Filter struct {
 	// States: any recipient in one of them. None means all that have not ended,
 	// or with All every one.
 	States []State
 	All    bool
-	// Account, Sender and Recipient in any letter case, Lane exactly.
-	Account, Sender, Recipient, Lane string
+	// ID, Account, Sender (the return path; <> is the null one), Recipient and
+	// RemoteID in any letter case, Lane exactly.
+	ID, Account, Sender, Recipient, RemoteID, Lane string
+	// Reply is words that the replies of its history hold, all of them, in any order
+	// and letter case. Only Search looks at it.
+	Reply string
+	// Received at Since or later, and before Until.
+	Since, Until time.Time
 	// Newest lists the latest ids first.
 	Newest bool
 	// After is the last id of the page before.
 	After string
-	// Limit is the number of entries; 0 means 100.
+	// Limit is the number of entries, up to 1000; 0 means 100.
 	Limit int
 }

@@ -36,7 +36,8 @@ func openReadOnly(path, dir string) (*readOnly, error) {
 	}
 
 	if err == nil {
-		err = db.QueryRow(`SELECT NOT EXISTS (SELECT 1 FROM pragma_table_info('messages') WHERE name = 'about')`).Scan(&r.old)
+		err = db.QueryRow(`SELECT NOT EXISTS (SELECT 1 FROM pragma_table_info('messages') WHERE name = 'about'),
+			NOT EXISTS (SELECT 1 FROM sqlite_master WHERE name = 'search')`).Scan(&r.old, &r.unindexed)
 	}
 	if err != nil {
 		return nil, errors.Join(err, r.Close())

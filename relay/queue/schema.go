@@ -14,6 +14,7 @@ var migrations = []string{
 	schema,
 	`ALTER TABLE contents ADD COLUMN made TEXT NOT NULL DEFAULT '';`, // JSON of Made, '' without signatures
 	reports,
+	searches,
 }
 
 // schemaVersion is that of a database that has seen all of them; a newer one
@@ -95,6 +96,19 @@ CREATE TABLE digest (
 	at     INTEGER NOT NULL,
 	detail TEXT NOT NULL               -- JSON of Settled
 ) STRICT;
+`
+
+// searches is what the history is searched by: an index of terms ([termsOf]) over
+// messages, by their n, which keeps neither text nor places. It is filled behind
+// the mail (fill.go); messages_unsought leads to what it does not know, or not as
+// it is now. That costs an acceptance the end of a small index, and a delivery
+// nothing. The migration makes only these two; what a database held before is
+// filled in while mail goes on.
+const searches = `
+ALTER TABLE messages ADD COLUMN sought INTEGER NOT NULL DEFAULT 0; -- 1: found by search as it is
+CREATE INDEX messages_unsought ON messages (n) WHERE sought = 0;
+CREATE VIRTUAL TABLE search USING fts5 (terms, content = '', contentless_delete = 1, detail = none,
+	tokenize = "ascii tokenchars '` + connectors + `'");
 `
 
 // migrate brings a database to our schema, or refuses one from the future.

@@ -22,7 +22,7 @@ func (s *SQLite) Settle(ctx context.Context, c *Claim, outcomes []Outcome, tell 
 	for i, o := range outcomes {
 		after[i] = schedule.settle(c.deliveries[i], o, c.Message.Received, now, rand.Float64())
 	}
-	e := ending{claim: c, after: after, now: now, what: attempted, event: Event{Upstream: c.Upstream, Text: c.Detour, Changes: c.Made.Changes}, tell: tell}
+	e := ending{claim: c, after: after, now: now, what: attempted, event: Event{Upstream: c.Upstream, Text: c.Detour, Changes: c.Made.Changes, Phases: c.Phases}, tell: tell}
 	if err := s.end(ctx, &e); err != nil {
 		return nil, err
 	}
@@ -31,6 +31,17 @@ func (s *SQLite) Settle(ctx context.Context, c *Claim, outcomes []Outcome, tell 
 
 // attempted is what the history calls an attempt that came to an outcome.
 const attempted = "attempted"
+
+// Due is since when the first recipient of the claim has been due.
+func (c *Claim) Due() time.Time {
+	due := time.Now()
+	for _, d := range c.deliveries {
+		if d.NextAt.Before(due) {
+			due = d.NextAt
+		}
+	}
+	return due
+}
 
 // Return implements Store.
 func (s *SQLite) Return(ctx context.Context, c *Claim, reason string) error {
@@ -43,7 +54,7 @@ func (s *SQLite) Return(ctx context.Context, c *Claim, reason string) error {
 	if reason == "" {
 		what = ""
 	}
-	return s.end(ctx, &ending{claim: c, after: after, now: now, what: what, event: Event{Upstream: c.Upstream, Text: reason}})
+	return s.end(ctx, &ending{claim: c, after: after, now: now, what: what, event: Event{Upstream: c.Upstream, Text: reason, Phases: c.Phases}})
 }
 
 // end ends a claim.

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -41,6 +42,8 @@ type SQLite struct {
 	incarnation string // marks the claims of this process
 	bells       bells
 	served      map[string]string // account served last, by lane; writer goroutine only
+	filling     sync.WaitGroup    // the index of the history
+	stopFilling context.CancelFunc
 }
 
 var _ Store = (*SQLite)(nil)
@@ -86,7 +89,7 @@ func (s *settings) ceiling(now time.Time) time.Time {
 func Open(cfg Config, dir string, m *metrics.Metrics, log *slog.Logger) (*SQLite, error) {
 	s := &SQLite{
 		reader: reader{dir: dir}, files: disk{}, metrics: m, log: log, incarnation: rand.Text(),
-		bells: bells{lane: map[string]chan struct{}{}}, served: map[string]string{},
+		bells: bells{lane: map[string]chan struct{}{}}, served: map[string]string{}, stopFilling: func() {},
 	}
 	s.Configure(cfg)
 	if err := s.open(); err != nil {
@@ -96,6 +99,9 @@ func Open(cfg Config, dir string, m *metrics.Metrics, log *slog.Logger) (*SQLite
 	if err := s.recover(); err != nil {
 		return nil, fmt.Errorf("queue in %s: %w", dir, errors.Join(advise(err), s.Close()))
 	}
+	var ctx context.Context
+	ctx, s.stopFilling = context.WithCancel(context.Background())
+	s.filling.Go(func() { s.fill(ctx) })
 	return s, nil
 }
 
@@ -243,6 +249,8 @@ func (s *SQLite) Err() error {
 // Close ends the store after what has been submitted. Claims still out become
 // uncertain when it is opened next, so settle or return them first.
 func (s *SQLite) Close() error {
+	s.stopFilling()
+	s.filling.Wait()
 	s.w.stop()
 	s.w.log.passive.Wait()
 	return s.closeFiles()

@@ -241,6 +241,7 @@ func (s *SQLite) forgetSome(ctx context.Context, before time.Time) (n int, freed
 		}
 		freed = kept.Int64
 		for _, statement := range []string{
+			`DELETE FROM search WHERE rowid IN (` + oldest + `)`,
 			`DELETE FROM history WHERE message IN (` + oldest + `)`,
 			`DELETE FROM deliveries WHERE message IN (` + oldest + `)`,
 			`DELETE FROM messages WHERE n IN (` + oldest + `)`,

@@ -107,7 +107,7 @@ func (t *tx) absent(id string) (bool, error) {
 	if err != nil || !left {
 		return false, err
 	}
-	for _, forget := range []string{`DELETE FROM deliveries WHERE message = ?`, `DELETE FROM history WHERE message = ?`, `DELETE FROM messages WHERE n = ?`} {
+	for _, forget := range []string{`DELETE FROM search WHERE rowid = ?`, `DELETE FROM deliveries WHERE message = ?`, `DELETE FROM history WHERE message = ?`, `DELETE FROM messages WHERE n = ?`} {
 		if _, err := t.exec(forget, key); err != nil {
 			return false, err
 		}

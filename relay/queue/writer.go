@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,6 +27,8 @@ type writer struct {
 	// kind: bodies begun, claims handed out.
 	accepts, outcomes atomic.Int64
 
+	last atomic.Int64 // when a change was made that is not behind, in nanoseconds
+
 	reserve *reserve
 	log     *walLog
 	seconds prometheus.Observer // of a commit
@@ -45,13 +48,14 @@ type kind int
 
 const (
 	other   kind = iota // goes at once
+	behind              // the same, and is no sign of mail coming or going
 	accept              // waits a little for other accepts
 	outcome             // waits for other outcomes, and may use the reserve
 )
 
 // How long an op waits for company while others of its kind are about to come.
 // Nobody waits for an outcome, so it can wait longer than a client.
-var patience = [...]time.Duration{other: 0, accept: 2 * time.Millisecond, outcome: 20 * time.Millisecond}
+var patience = [...]time.Duration{other: 0, behind: 0, accept: 2 * time.Millisecond, outcome: 20 * time.Millisecond}
 
 // maxGroup bounds how much one commit takes, and so how long it takes.
 const maxGroup = 512
@@ -165,7 +169,7 @@ func (w *writer) gather(first *op) []*op {
 
 // wait is how long a group of that many of each kind may still wait.
 func (w *writer) wait(count [len(patience)]int64, began [len(patience)]time.Time) time.Duration {
-	expected := [...]int64{other: 0, accept: w.accepts.Load(), outcome: w.outcomes.Load()}
+	expected := [...]int64{other: 0, behind: 0, accept: w.accepts.Load(), outcome: w.outcomes.Load()}
 	left := patience[outcome]
 	for k, n := range count {
 		switch {
@@ -183,6 +187,9 @@ func (w *writer) wait(count [len(patience)]int64, began [len(patience)]time.Time
 // hurt by another. A busy database is no fault of one of them, and each would
 // wait for it as long as all have.
 func (w *writer) group(ops []*op) {
+	if slices.ContainsFunc(ops, func(o *op) bool { return o.kind != behind }) {
+		w.last.Store(time.Now().UnixNano())
+	}
 	err := w.transact(ops...)
 	if err == nil || len(ops) == 1 || isFinal(err) || isBusy(err) {
 		for _, o := range ops {
@@ -193,6 +200,11 @@ func (w *writer) group(ops []*op) {
 	for _, o := range ops {
 		o.done <- w.transact(o)
 	}
+}
+
+// busy tells whether changes for mail are waiting, or were made so short a time ago.
+func (w *writer) busy(quiet time.Duration) bool {
+	return len(w.ops) > 0 || time.Since(time.Unix(0, w.last.Load())).Abs() < quiet
 }
 
 // transact commits ops in one transaction. A single outcome that finds the
