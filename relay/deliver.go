@@ -28,14 +28,17 @@ func (r *Relay) deliver(s *stations, slot *upstream.Slot, c *queue.Claim) {
 		r.log.Error("outcome not recorded; the delivery counts as uncertain", "id", c.Message.ID, "upstream", c.Upstream, "error", err)
 		return
 	}
-	r.record(settled)
+	r.record(settled, c)
 	r.attend(s, settled)
 	r.reported(s, settled)
 }
 
 // send makes of the message what the upstream is to get, once it is known what
-// it offers, and sends that. What was made of it is noted in the claim.
+// it offers, and sends that. What was made of it, and how long each phase took, is
+// noted in the claim.
 func (r *Relay) send(s *stations, slot *upstream.Slot, c *queue.Claim) ([]transport.Result, error) {
+	c.Phases = []message.Phase{{Phase: waited, Seconds: time.Since(c.Due()).Seconds()}}
+	defer func() { c.Phases = append(c.Phases, slot.Phases()...) }()
 	return slot.Send(r.cut, c.Message, func(o transport.Offer) (*message.Message, error) {
 		m, made, err := s.letter(r.cut, c.Message, slot.Upstream(), o, c.Made)
 		if err == nil {

@@ -13,7 +13,7 @@ var allowedImports = map[string]struct {
 	because string
 }{
 	"postern/cmd/postern":              {"auth auth/oauth metrics relay relay/admin relay/archive relay/config relay/devices relay/dkim relay/message relay/queue relay/setting relay/upstream relay/upstream/preset", "subcommands use one room each"},
-	"postern/relay":                    {"auth auth/oauth metrics policy relay/admin relay/archive relay/bounce relay/config relay/devices relay/dkim relay/dmarc relay/message relay/queue relay/setting relay/submission relay/upstream relay/upstream/transport rewrite", "it tells the story, so it knows every room"},
+	"postern/relay":                    {"auth auth/oauth metrics policy relay/admin relay/archive relay/bounce relay/config relay/devices relay/dkim relay/dmarc relay/message relay/queue relay/setting relay/submission relay/upstream relay/upstream/preset relay/upstream/transport rewrite", "it tells the story, so it knows every room"},
 	"postern/relay/config":             {"auth auth/bearer auth/oauth policy relay/bounce relay/dkim relay/message relay/queue relay/setting relay/submission relay/upstream relay/upstream/preset rewrite", "a configuration is made of each room's own Config"},
 	"postern/relay/submission":         {"metrics relay/message relay/setting", "a room"},
 	"postern/relay/queue":              {"metrics relay/message relay/setting", "a room"},

@@ -1,12 +1,15 @@
 package relay
 
 import (
+	"math"
+	"strconv"
 	"strings"
 	"time"
 
 	"postern/metrics"
 	"postern/relay/message"
 	"postern/relay/queue"
+	"postern/relay/upstream/transport"
 )
 
 // One log line and one count per outcome, id first, in fixed words: accepted,
@@ -35,12 +38,45 @@ func (r *Relay) changed(changes []message.Change) {
 	}
 }
 
-func (r *Relay) record(settled []queue.Settled) {
+// waited is the phase of a delivery that is due and has no connection yet.
+const waited = "queue"
+
+// delays are those of Postfix's log, in seconds: until it was due, waiting for a
+// connection, bringing one up, sending, until the outcome was durable. Earlier attempts
+// and the pauses after them are in the first. They sum up to the whole delay.
+func delays(whole, before time.Duration, phases []message.Phase) string {
+	var in [4]float64
+	for _, p := range phases {
+		switch p.Phase {
+		case waited:
+			in[1] += p.Seconds
+		case transport.PhaseEnvelope, transport.PhaseData: // in the rest
+		default:
+			in[2] += p.Seconds
+		}
+	}
+	in[0] = max(0, min(before, whole).Seconds())
+	in[3] = max(0, whole.Seconds()-in[0]-in[1]-in[2])
+	var parts [4]string
+	for i, seconds := range in {
+		parts[i] = strconv.FormatFloat(math.Round(seconds*1000)/1000, 'f', -1, 64)
+	}
+	return strings.Join(parts[:], "/")
+}
+
+// record is a line for each outcome; c is the claim it ended, nil if there was none.
+func (r *Relay) record(settled []queue.Settled, c *queue.Claim) {
 	for _, d := range settled {
 		delay := max(0, time.Since(d.Received)) // the clock may have been set back
 		r.count(d, delay)
 		attrs := []any{"id", d.ID, "account", d.Account, "from", d.From.String(), "to", d.Recipient.String(),
 			"upstream", d.Upstream, "attempts", d.Attempts, "delay", delay.Round(time.Millisecond).String(), "reply", d.Reply.String()}
+		if c != nil {
+			attrs = append(attrs, "delays", delays(delay, c.Due().Sub(d.Received), c.Phases))
+		}
+		if d.RemoteID != "" {
+			attrs = append(attrs, "remote_id", d.RemoteID)
+		}
 		if !d.NextAt.IsZero() {
 			attrs = append(attrs, "next", d.NextAt.UTC().Format(time.RFC3339))
 		}

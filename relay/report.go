@@ -151,7 +151,7 @@ func (r *Relay) sweep(ctx context.Context) {
 	s := r.stations.Load()
 	given, err := r.queue.Sweep(ctx, s.tell(time.Time{}, false))
 	r.swept(ctx, "sweep", err)
-	r.record(given)
+	r.record(given, nil)
 	r.reported(s, given)
 	late, err := r.queue.Warn(ctx, s.late)
 	r.swept(ctx, "tell of delays", err)

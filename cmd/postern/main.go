@@ -35,6 +35,7 @@ type cli struct {
 	DKIM    dkimCmd    `cmd:"" name:"dkim" help:"Make keys that sign outgoing mail, and check their records."`
 	Login   loginCmd   `cmd:"" help:"Let an upstream's provider know that you agree (OAuth), and list how its access tokens fare."`
 	Queue   queueCmd   `cmd:"" help:"Look at the messages in the store."`
+	Trace   traceCmd   `cmd:"" help:"Tell the story of a message hop by hop, or find it by who, whom, when, or what was said."`
 	Devices devicesCmd `cmd:"" help:"Look at the devices that submit mail, and at what they say."`
 	Bans    bansCmd    `cmd:"" help:"List and lift bans of those whose logins failed."`
 

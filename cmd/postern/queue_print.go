@@ -23,6 +23,9 @@ func printJSON(w io.Writer, v any) error {
 	return e.Encode(v)
 }
 
+// under is below the state of a list.
+var under = strings.Repeat(" ", 18)
+
 // printList is a line per recipient, 80 columns wide as long as addresses
 // allow.
 func printList(w io.Writer, entries []queue.Entry, all bool, up upstreamsWait, now time.Time) {
@@ -35,17 +38,17 @@ func printList(w io.Writer, entries []queue.Entry, all bool, up upstreamsWait, n
 		for _, d := range e.Deliveries {
 			fmt.Fprintf(w, "%s %6s  %-9s  %s -> %s\n", e.ID, age(now.Sub(e.Received)), d.State, path(e.From.String()), path(d.Recipient.Address.String()))
 			if why := up.why(d, now); why != "" {
-				fmt.Fprintf(w, "%18swaiting: %s\n", "", why)
+				fmt.Fprint(w, wrap(under, "waiting: "+why))
 			}
 			if why := waitingFor(d, now); why != "" {
-				fmt.Fprintf(w, "%18s%s\n", "", why)
+				fmt.Fprint(w, wrap(under, short(why)))
 			}
 		}
 		if e.About != "" {
-			fmt.Fprintf(w, "%18s%s\n", "", about(e.About))
+			fmt.Fprint(w, wrap(under, about(e.About)))
 		}
 		if e.Damaged != "" {
-			fmt.Fprintf(w, "%18sdamaged: %s\n", "", clean(e.Damaged))
+			fmt.Fprint(w, wrap(under, "damaged: "+short(clean(e.Damaged))))
 		}
 	}
 }

@@ -109,6 +109,15 @@ func (a Author) meaning(c Case) meaning {
 	return m
 }
 
+// Meaning is what a reply means whoever said it, in plain words; "" when that
+// depends.
+func Meaning(reply message.Reply) string {
+	if !everywhere(reply) {
+		return ""
+	}
+	return explain(reply).what
+}
+
 // everywhere tells whether a reply means the same whoever said it.
 func everywhere(reply message.Reply) bool {
 	_, code, _ := strings.Cut(reply.Enhanced, ".")

@@ -29,6 +29,7 @@ type Slot struct {
 	begun    bool          // it has a turn of the mailbox
 	turn     throttle.Turn // then, or in the last Send
 	release  sync.Once
+	watch    transport.Watch
 }
 
 // Upstream is the name of the upstream.
@@ -75,6 +76,9 @@ func (l *Slot) Release() {
 	})
 }
 
+// Phases are how long the parts of Send took.
+func (l *Slot) Phases() []message.Phase { return l.watch.Phases() }
+
 // Recipients is how many one transaction takes, as far as is known; 0 is no limit.
 func (l *Slot) Recipients() int {
 	if l == nil {
@@ -111,7 +115,7 @@ func (l *Slot) Send(ctx context.Context, m *message.Message, prepare transport.P
 		return u.noRoom(m, until), nil
 	}
 	ctx, prepare, ready := l.withinReason(ctx, prepare)
-	results, err := u.transport.Send(ctx, transport.Letter{Prepare: prepare, Elsewhere: l.elsewhere})
+	results, err := u.transport.Send(l.watch.With(ctx), transport.Letter{Prepare: prepare, Elsewhere: l.elsewhere})
 	if left := ready(); left != nil && err != nil {
 		err = left
 	}

@@ -110,9 +110,12 @@ func (c Config) most() int {
 	return 0
 }
 
-// took adds the time since began to the numbers of a phase.
-func (h *Client) took(phase string, began time.Time) {
-	h.cfg.Metrics.UpstreamPhase.WithLabelValues(h.cfg.Name, phase).Observe(time.Since(began).Seconds())
+// took adds the time since began to the numbers of a phase, and to those of the
+// delivery of ctx.
+func (h *Client) took(ctx context.Context, phase string, began time.Time) {
+	d := time.Since(began)
+	h.cfg.Metrics.UpstreamPhase.WithLabelValues(h.cfg.Name, phase).Observe(d.Seconds())
+	transport.Took(ctx, phase, d)
 }
 
 // errStale is that of a kept connection on which MAIL was not answered, or only

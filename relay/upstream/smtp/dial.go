@@ -75,7 +75,7 @@ func (h *Client) unreachable(phase string, err error) error {
 // error it names the phase that failed.
 func (h *Client) greet(ctx context.Context, c *conn, secret string, began time.Time) (phase string, err error) {
 	if h.cfg.TLS == Implicit {
-		h.took(transport.PhaseConnect, began)
+		h.took(ctx, transport.PhaseConnect, began)
 		if err := h.handshake(ctx, c); err != nil {
 			return transport.PhaseTLS, err
 		}
@@ -87,7 +87,7 @@ func (h *Client) greet(ctx context.Context, c *conn, secret string, began time.T
 		return phaseOf(err), err
 	}
 	if h.cfg.TLS == StartTLS {
-		h.took(transport.PhaseConnect, began)
+		h.took(ctx, transport.PhaseConnect, began)
 		if err := h.startTLS(ctx, c); err != nil {
 			return transport.PhaseTLS, err
 		}
@@ -96,9 +96,9 @@ func (h *Client) greet(ctx context.Context, c *conn, secret string, began time.T
 		}
 	}
 	if h.cfg.TLS == NoTLS {
-		h.took(transport.PhaseConnect, began)
+		h.took(ctx, transport.PhaseConnect, began)
 	}
-	return transport.PhaseAuth, h.login(c, secret)
+	return transport.PhaseAuth, h.login(ctx, c, secret)
 }
 
 // phaseOf is the greeting, unless the server ended TLS: what it does not like of
@@ -160,7 +160,7 @@ func (h *Client) startTLS(ctx context.Context, c *conn) error {
 }
 
 func (h *Client) handshake(ctx context.Context, c *conn) error {
-	defer h.took(transport.PhaseTLS, time.Now())
+	defer h.took(ctx, transport.PhaseTLS, time.Now())
 	nc := tls.Client(c.raw, h.tls)
 	if err := c.secure(nc); err != nil {
 		return err

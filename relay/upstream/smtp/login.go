@@ -40,7 +40,7 @@ func (h *Client) secret(ctx context.Context) (string, error) {
 	}
 	ctx, done := h.connecting(ctx)
 	defer done()
-	defer h.took(transport.PhaseToken, time.Now())
+	defer h.took(ctx, transport.PhaseToken, time.Now())
 	token, err := h.cfg.Tokens.Token(ctx)
 	if err != nil {
 		return "", h.blame(ctx, transport.PhaseToken, err)
@@ -102,7 +102,7 @@ func (h *Client) choose(ext extensions) (string, error) {
 }
 
 // login proves who we are. A secret crosses no network in clear.
-func (h *Client) login(c *conn, secret string) error {
+func (h *Client) login(ctx context.Context, c *conn, secret string) error {
 	name, err := h.choose(c.ext)
 	if err != nil || name == "" {
 		return err
@@ -110,7 +110,7 @@ func (h *Client) login(c *conn, secret string) error {
 	if _, secured := c.nc.(*tls.Conn); !secured && !toLoopback(c.raw) {
 		return errors.New("the password or token would cross the network in clear")
 	}
-	defer h.took(transport.PhaseAuth, time.Now())
+	defer h.took(ctx, transport.PhaseAuth, time.Now())
 	m, err := h.mechanism(name, secret)
 	if err != nil {
 		return err

@@ -179,7 +179,7 @@ func (p *probe) auth(ctx context.Context) ([]string, error) {
 	if mechanism, err := p.choose(p.c.ext); err == nil && mechanism != "" {
 		facts = []string{fmt.Sprintf("%s as %s", mechanism, p.cfg.Username)}
 	}
-	err := p.fault(transport.PhaseAuth, p.login(p.c, p.secret))
+	err := p.fault(transport.PhaseAuth, p.login(ctx, p.c, p.secret))
 	if p.tokenRefused(err) == nil {
 		return facts, err
 	}

@@ -12,12 +12,6 @@ import (
 	"postern/relay/upstream/transport"
 )
 
-// Phases of a transaction, as the metrics name them.
-const (
-	phaseEnvelope = "envelope"
-	phaseData     = "data"
-)
-
 // maxBatch is how many commands are sent before their replies are read. A
 // server that pipelines answers while it reads: were there no bound, both sides
 // could end up waiting for the other to read (RFC 2920, section 3.1).
@@ -30,7 +24,7 @@ type transaction struct {
 	l    transport.Letter
 	m    *message.Message // once it is prepared
 	body io.ReadCloser    // once it is begun, unless there is nobody to send it to
-	took func(phase string, began time.Time)
+	took func(ctx context.Context, phase string, began time.Time)
 	// dotSent is called when the final dot is sent.
 	dotSent func()
 	// judge says what a reply means that does not carry out what was asked for.
@@ -59,7 +53,7 @@ type transaction struct {
 	unfit *message.Reply
 }
 
-func newTransaction(ctx context.Context, c *conn, l transport.Letter, judge transport.Judge, took func(string, time.Time)) *transaction {
+func newTransaction(ctx context.Context, c *conn, l transport.Letter, judge transport.Judge, took func(context.Context, string, time.Time)) *transaction {
 	return &transaction{ctx: ctx, c: c, l: l, judge: judge, took: took}
 }
 
@@ -124,13 +118,13 @@ func (t *transaction) run() error {
 		t.c.broken = true
 		return t.breakOff(err)
 	}
-	t.took(phaseEnvelope, began)
+	t.took(t.ctx, transport.PhaseEnvelope, began)
 	switch {
 	case !t.proceed:
 	case t.open() == 0:
 		t.endEmpty()
 	default:
-		defer t.took(phaseData, time.Now())
+		defer t.took(t.ctx, transport.PhaseData, time.Now())
 		t.content(t.body)
 	}
 	return nil

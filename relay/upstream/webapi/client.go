@@ -110,9 +110,12 @@ func (c *Client) Close() {
 // Base is the URL of the API without a slash at its end.
 func (c *Client) Base() string { return c.cfg.Base }
 
-// took adds the time since began to the numbers of a phase.
-func (c *Client) took(phase string, began time.Time) {
-	c.cfg.Metrics.UpstreamPhase.WithLabelValues(c.cfg.Name, phase).Observe(time.Since(began).Seconds())
+// took adds the time since began to the numbers of a phase, and to those of the
+// delivery of ctx.
+func (c *Client) took(ctx context.Context, phase string, began time.Time) {
+	d := time.Since(began)
+	c.cfg.Metrics.UpstreamPhase.WithLabelValues(c.cfg.Name, phase).Observe(d.Seconds())
+	transport.Took(ctx, phase, d)
 }
 
 // Delivery is the requests for one letter, one after the other.
@@ -176,7 +179,7 @@ func (d *Delivery) token(r Request) (string, error) {
 	if err != nil {
 		return "", d.blame(ctx, transport.PhaseAuth, err)
 	}
-	d.c.took(transport.PhaseAuth, began)
+	d.c.took(ctx, transport.PhaseAuth, began)
 	return token, nil
 }
 

@@ -42,7 +42,7 @@ func (c *Client) dial(ctx context.Context, network, address string) (net.Conn, e
 	if err != nil {
 		return nil, err
 	}
-	c.took(transport.PhaseConnect, began)
+	c.took(ctx, transport.PhaseConnect, began)
 	open := c.cfg.Metrics.UpstreamConnections.WithLabelValues(c.cfg.Name)
 	open.Inc()
 	return &conn{Conn: nc, patience: c.cfg.Patience.Block, closed: sync.OnceFunc(open.Dec)}, nil

@@ -64,6 +64,8 @@ type exchange struct {
 	end     context.CancelCauseFunc
 	// timer ends the exchange when neither side moves.
 	timer *time.Timer
+	// ready is when there was a connection, in Unix nanoseconds.
+	ready atomic.Int64
 }
 
 // exchange makes one attempt at r.
@@ -89,6 +91,7 @@ func (d *Delivery) exchange(r Request, token string) (Answer, error) {
 	}
 	defer response.Body.Close()
 	e.timer.Reset(d.c.cfg.Patience.Answer)
+	defer func() { e.c.took(e.ctx, transport.PhaseData, time.Unix(0, e.ready.Load())) }()
 	return readAnswer(response, token), nil
 }
 
@@ -169,11 +172,12 @@ func (e *exchange) trace() *httptrace.ClientTrace {
 		},
 		TLSHandshakeDone: func(_ tls.ConnectionState, err error) {
 			if err == nil {
-				e.c.took(transport.PhaseTLS, time.Unix(0, began.Load()))
+				e.c.took(e.ctx, transport.PhaseTLS, time.Unix(0, began.Load()))
 			}
 		},
 		GotConn: func(httptrace.GotConnInfo) {
 			e.phase.Store("")
+			e.ready.Store(time.Now().UnixNano())
 			e.whole.Store(e.bare)
 			e.begun.Store(true)
 			e.moved()
