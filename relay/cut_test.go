@@ -44,7 +44,8 @@ func TestCutAtEveryOctet(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			if os.Getenv("POSTERN_CUTS") != "all" { // as "make durability" asks for
+			all := os.Getenv("POSTERN_CUTS") == "all" // as "make durability" asks for
+			if !all {
 				c.step *= 8
 			}
 			cc := &cutCase{t: t, messages: c.messages, step: c.step, outcome: map[string][]string{}}
@@ -65,7 +66,7 @@ func TestCutAtEveryOctet(t *testing.T) {
 			for _, h := range cc.hosts {
 				ahead += h.Ahead()
 			}
-			if c.messages > 1 && ahead == 0 {
+			if c.messages > 1 && ahead == 0 && all { // of a few cuts perhaps none finds two messages at once
 				t.Error("no message was announced ahead of an answer")
 			}
 			t.Logf("%d messages, %d cuts, %d uncertain, %d through the second, %d ahead", len(cc.sent), cc.cuts, cc.uncertain, cc.second, ahead)
