@@ -136,7 +136,7 @@ func (t tracing) search(ctx context.Context, f queue.Filter) error {
 		defer fmt.Fprintf(t.std.err, "postern: of mail before %s some may be missing: the index of the history is behind; try again in a minute\n", found.Reach.Local().Format(time.DateTime))
 	}
 	switch {
-	case len(found.Entries) == 0:
+	case len(found.Entries) == 0 && !t.json:
 		return errors.New("no message matches")
 	case t.json:
 		return t.stories(ctx, found.Entries)
@@ -149,7 +149,7 @@ func (t tracing) search(ctx context.Context, f queue.Filter) error {
 
 func (t tracing) stories(ctx context.Context, entries []queue.Entry) error {
 	up := upstreamsOf(t.cli)
-	var views []traceView
+	views := []traceView{}
 	for _, found := range entries {
 		e, err := t.store.Show(ctx, found.ID)
 		if errors.Is(err, queue.ErrNotFound) { // forgotten just now

@@ -70,6 +70,9 @@ func TestTheStoryOfAMessage(t *testing.T) {
 	}
 	for _, by := range [][]string{{"--account", "nobody"}, {"--reply", `%' OR 1=1`}, {"--recipient", `%' OR 1=1`}, {"--until", "1h"}, {"--state", "failed"}} {
 		r.trace(1, by...)
+		if out := r.trace(0, append(by, "--json")...); out != "[]\n" {
+			t.Errorf("%q finds as JSON %s", by, out)
+		}
 	}
 	r.trace(2, "--since", "soon")
 	d.close()
