@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"sync"
 	"testing"
 	"time"
 )
@@ -31,13 +32,19 @@ func await(t testing.TB, what string, happened func() bool) {
 	}
 }
 
+var givenAddresses sync.Map // by address
+
 // freeAddress finds a loopback address nobody listens on. It is below the range
 // the kernel takes ports for outgoing connections from: those are many here, and
-// the port must still be free when a killed relay comes back for it.
+// the port must still be free when a killed relay comes back for it. None is given
+// twice.
 func freeAddress(t testing.TB) string {
 	t.Helper()
 	for range 1000 {
 		address := fmt.Sprintf("127.0.0.1:%d", 12000+rand.IntN(20000))
+		if _, given := givenAddresses.LoadOrStore(address, true); given {
+			continue
+		}
 		l, err := net.Listen("tcp", address)
 		if err != nil {
 			continue
