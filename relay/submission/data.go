@@ -149,10 +149,10 @@ func receive(in *lines, spool io.Writer) (message.Header, error) {
 }
 
 // whole tells whether a message sent with BDAT is complete. go-smtp does not
-// notice when the connection ends within a chunk: it ends the message there.
-// But now that the message has ended it waits for us, and a client that sent
-// the whole waits for the answer: the connection must still be open.
-func (s *session) whole() bool { return s.talk.waiting() }
+// notice when the connection ends within a chunk: it ends the message there. But
+// the talk knows what the chunk still lacks. Now that the message has ended go-smtp
+// waits for us, and nobody reads from the talk.
+func (s *session) whole() bool { return s.talk.chunk == 0 }
 
 // drain reads what is left of a message that is refused. go-smtp drains itself
 // what is beyond its own limit.

@@ -49,8 +49,6 @@ func (g *guard) arm() error {
 // deadline is that of a read begun now.
 func (g *guard) deadline(now time.Time) time.Time {
 	switch {
-	case g.probing:
-		return time.Unix(1, 0)
 	case g.rolling:
 		return earlier(now.Add(min(g.timeouts.block, g.pace.left)), g.message)
 	case !g.login.IsZero():
@@ -71,19 +69,16 @@ func earlier(a, b time.Time) time.Time {
 func (g *guard) waited(d time.Duration, n int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.rolling && !g.probing {
+	if g.rolling {
 		g.pace.waited(d, n)
 	}
 }
 
-// failed keeps the error of a read. A probe that found nothing is no failure.
+// failed keeps the error of a read.
 func (g *guard) failed(err error) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		if g.probing {
-			return os.ErrDeadlineExceeded
-		}
 		err = g.timedOut()
 	}
 	if g.broken == nil {

@@ -252,11 +252,12 @@ func TestOnlyWhatAGrammarAcceptsIsAccepted(t *testing.T) {
 			pieces, rest = append(pieces, rest[:n]), rest[n:]
 		}
 		want, unsure := accepts(said)
-		told, got := p.sayInPieces(t, listener, pieces)
+		replies, got := p.sayInPieces(t, listener, pieces)
+		told := strings.Count(replies, "250 2.0.0 queued as ")
 		if unsure {
 			got = got[:min(len(want), len(got))]
 		} else if told != len(want) {
-			r.Errorf("%d were told that their message is queued, want %d", told, len(want))
+			r.Errorf("%d were told that their message is queued, want %d:\n%s", told, len(want), replies)
 		}
 		if !slices.Equal(got, want) {
 			r.Errorf("of %q\naccepted: %q\nwant:     %q", said, got, want)
@@ -264,9 +265,9 @@ func TestOnlyWhatAGrammarAcceptsIsAccepted(t *testing.T) {
 	})
 }
 
-// sayInPieces says it all, each piece a write of its own, and gives how often a
-// message was said to be queued, and the messages.
-func (p *post) sayInPieces(t testing.TB, listener string, pieces []string) (told int, accepted []string) {
+// sayInPieces says it all, each piece a write of its own, and gives the replies and
+// the messages that were accepted.
+func (p *post) sayInPieces(t testing.TB, listener string, pieces []string) (replies string, accepted []string) {
 	p.forget()
 	tcp, err := net.Dial("tcp", p.Addresses()[listener].String())
 	if err != nil {
@@ -289,11 +290,11 @@ func (p *post) sayInPieces(t testing.TB, listener string, pieces []string) (told
 		}
 		conn.CloseWrite()
 	}()
-	replies, _ := io.ReadAll(conn)
+	heard, _ := io.ReadAll(conn)
 	conn.Close()
 	waitIdle(p)
 	for _, m := range p.accepted() {
 		accepted = append(accepted, fmt.Sprintf("to %d: %q", len(m.To), whole(t, m)))
 	}
-	return strings.Count(string(replies), "250 2.0.0 queued as "), accepted
+	return string(heard), accepted
 }

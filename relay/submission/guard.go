@@ -60,7 +60,6 @@ type guard struct {
 	busy     bool           // in a transaction
 	closing  bool           // no command is carried out any more
 	draining bool
-	probing  bool
 	uses     int // the connection, and a running transfer
 	said     int // commands since the last message accepted
 	mostSaid int

@@ -147,16 +147,3 @@ func (g *guard) isDraining() bool {
 	defer g.mu.Unlock()
 	return g.draining
 }
-
-func (g *guard) setProbing(on bool) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.probing = on
-}
-
-// intact tells whether no read has failed.
-func (g *guard) intact() bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.broken == nil
-}

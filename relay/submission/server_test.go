@@ -219,13 +219,12 @@ func TestDeadlines(t *testing.T) {
 		g    *guard
 		want time.Time
 	}{
-		"a command has its own before AUTH":              {&guard{command: in(300), login: in(900)}, in(300)},
-		"AUTH must have succeeded by its own":            {&guard{command: in(300), login: in(20)}, in(20)},
-		"a command has its own after AUTH":               {&guard{command: in(300)}, in(300)},
-		"each read of a message has one":                 {&guard{command: in(20), rolling: true, message: in(3600), pace: newPace(time.Hour)}, in(180)},
-		"a message that comes slowly has one":            {&guard{rolling: true, message: in(3600), pace: newPace(time.Minute)}, in(60)},
-		"a whole message has one":                        {&guard{command: in(300), rolling: true, message: in(50), pace: newPace(time.Hour)}, in(50)},
-		"a probe does not wait, whatever is transferred": {&guard{probing: true, rolling: true, message: in(50)}, time.Unix(1, 0)},
+		"a command has its own before AUTH":   {&guard{command: in(300), login: in(900)}, in(300)},
+		"AUTH must have succeeded by its own": {&guard{command: in(300), login: in(20)}, in(20)},
+		"a command has its own after AUTH":    {&guard{command: in(300)}, in(300)},
+		"each read of a message has one":      {&guard{command: in(20), rolling: true, message: in(3600), pace: newPace(time.Hour)}, in(180)},
+		"a message that comes slowly has one": {&guard{rolling: true, message: in(3600), pace: newPace(time.Minute)}, in(60)},
+		"a whole message has one":             {&guard{command: in(300), rolling: true, message: in(50), pace: newPace(time.Hour)}, in(50)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			row.g.timeouts = defaultTimeouts

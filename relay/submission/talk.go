@@ -3,10 +3,8 @@ package submission
 import (
 	"bytes"
 	"crypto/tls"
-	"errors"
 	"io"
 	"net"
-	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -231,24 +229,6 @@ func (t *talk) Close() error {
 		t.Conn.Close()
 	})
 	return nil
-}
-
-// waiting tells whether the client is still there and waits for us: it has said
-// more, which is kept, or nothing. It does not wait: a stream that has ended
-// says so, and one that has not says that there is nothing. Nobody else may be
-// reading.
-func (t *talk) waiting() bool {
-	t.guard.setProbing(true)
-	defer t.guard.setProbing(false)
-	b := make([]byte, 4096)
-	for len(t.in) == 0 {
-		n, err := t.Conn.Read(b)
-		t.in = append(t.in, b[:n]...)
-		if err != nil {
-			return n > 0 || errors.Is(err, os.ErrDeadlineExceeded) && t.guard.intact()
-		}
-	}
-	return true
 }
 
 // verbOf is the verb of a command as go-smtp reads it.
