@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"net"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -11,6 +13,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"postern/relay/message"
 	"postern/relay/setting"
 	"postern/relay/upstream"
 	"postern/relay/upstream/transport"
@@ -103,6 +106,168 @@ func TestASlowUpstreamIsWaitedForWhereThereIsNoOther(t *testing.T) {
 		if got := <-ended; got != "one" || !is("up") {
 			t.Errorf("sent through %s, up: %v", got, is("up"))
 		}
+	})
+}
+
+// A session that was kept may hide that an upstream has fallen silent: what was to go
+// over it goes on through the next all the same.
+func TestAKeptSessionHidesNoSilence(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPair(t, upstream.Limits{})
+		p.expect(t, "one")
+		p.s.fault = once(at("MAIL", hang))
+		p.fellSilent(t, "GREETING")
+		began := time.Now()
+		p.expect(t, "one unreachable", "two")
+		if waited := time.Since(began); waited != 30*time.Second || len(p.s.got()) != 2 {
+			t.Errorf("sent after %s, %d messages", waited, len(p.s.got()))
+		}
+	})
+}
+
+// With look-ahead, messages wait for one another, and not for a silent upstream.
+func TestLookAheadDoesNotWaitForASilentUpstream(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPair(t, upstream.Limits{Connections: 2})
+		p.cfg.Upstreams[0].LookAhead = true
+		p.reopen(t)
+		p.fellSilent(t, "GREETING")
+		began, ended := time.Now(), make(chan string)
+		for range 4 {
+			go func() { ended <- p.try(t) }()
+		}
+		for range 4 {
+			if got := <-ended; got != "one unreachable" {
+				t.Errorf("sent through %s", got)
+			}
+		}
+		if waited := time.Since(began); waited != 10*time.Second {
+			t.Errorf("given back after %s", waited)
+		}
+		p.expect(t, "two")
+	})
+}
+
+// slow has the first of the pair greet only after a while.
+func (p *pair) slow(after time.Duration) {
+	p.set.Dial("one", func(context.Context) (net.Conn, error) {
+		ours, theirs := net.Pipe()
+		time.AfterFunc(after, func() { p.s.serve(theirs) })
+		return ours, nil
+	})
+}
+
+// One that makes everybody wait before its greeting is known for that after its first
+// message, and not down again for each.
+func TestOneThatIsAlwaysSlowIsNotDownEachTime(t *testing.T) {
+	for _, c := range []struct {
+		name      string
+		upstreams int
+		want      []string
+	}{
+		{"the only one", 1, []string{"one", "one", "one"}},
+		{"with another, which has what comes until a probe", 2, []string{"one unreachable", "two", "one", "one"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newPair(t, upstream.Limits{MessagesPerConnection: 1})
+				p.cfg.Routes[0].Upstreams = p.cfg.Routes[0].Upstreams[:c.upstreams]
+				p.reopen(t)
+				p.slow(20 * time.Second)
+				for i, want := range c.want {
+					p.expect(t, want)
+					if i > 0 {
+						time.Sleep(time.Minute)
+					}
+				}
+				if downs := strings.Count(p.log.String(), "upstream down"); downs != 1 {
+					t.Errorf("it is down %d times:\n%s", downs, p.log)
+				}
+			})
+		})
+	}
+}
+
+// A server that answers some connections and lets the others stand is short of them,
+// and not down.
+func TestOneThatAnswersOthersIsNotDown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPair(t, upstream.Limits{})
+		var dialed atomic.Int32
+		p.set.Dial("one", func(context.Context) (net.Conn, error) {
+			ours, theirs := net.Pipe()
+			if dialed.Add(1) > 1 { // it stands until another ends, which is never
+				go func() { <-t.Context().Done(); theirs.Close() }()
+				return ours, nil
+			}
+			p.s.serve(theirs)
+			return ours, nil
+		})
+		slots, err := p.set.Slots(t.Context(), "default", 2)
+		if err != nil || len(slots) != 2 {
+			t.Fatal(len(slots), err)
+		}
+		m, ended := letter("x\r\n", "a@example.net"), make(chan error)
+		if _, err := slots[0].Send(t.Context(), m, nil); err != nil {
+			t.Fatal(err)
+		}
+		go func() { // over the same session
+			_, err := slots[0].Send(t.Context(), m, func(transport.Offer) (*message.Message, error) {
+				time.Sleep(5 * time.Second)
+				return m, nil
+			})
+			slots[0].Release()
+			ended <- err
+		}()
+		synctest.Wait()
+		began := time.Now()
+		go func() {
+			_, err := slots[1].Send(t.Context(), m, nil)
+			slots[1].Release()
+			ended <- err
+		}()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		if err := <-ended; !errors.As(err, new(*transport.Unreachable)) || time.Since(began) != 10*time.Second {
+			t.Errorf("the one that stands ended with %v after %s", err, time.Since(began))
+		}
+		p.expect(t, "one")
+		if log := p.log.String(); strings.Contains(log, "upstream down") {
+			t.Errorf("it is down:\n%s", log)
+		}
+	})
+}
+
+// A session that is ready at the very moment at which it would be given up carries its
+// message, or another does, never both.
+func TestNothingIsGivenUpThatMayHaveBeenSent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPair(t, upstream.Limits{Connections: 50})
+		p.slow(10 * time.Second)
+		slots, err := p.set.Slots(t.Context(), "default", 50)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var sent atomic.Int32
+		var all sync.WaitGroup
+		for _, slot := range slots {
+			all.Go(func() {
+				defer slot.Release()
+				results, err := slot.Send(t.Context(), letter("x\r\n", "a@example.net"), nil)
+				switch {
+				case err == nil && results[0].Outcome == message.Delivered:
+					sent.Add(1)
+				case !errors.As(err, new(*transport.Unreachable)):
+					t.Errorf("%v, %v", results, err)
+				}
+			})
+		}
+		all.Wait()
+		if len(slots) != 50 || len(p.s.got()) != int(sent.Load()) {
+			t.Errorf("%d of %d are known to be sent, and %d were", sent.Load(), len(slots), len(p.s.got()))
+		}
+		t.Logf("%d were sent", sent.Load())
 	})
 }
 

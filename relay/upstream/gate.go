@@ -18,6 +18,8 @@ type gate struct {
 	watchers map[chan struct{}]*watcher
 	breaker  breaker
 	retired  bool
+	reached  time.Time                           // when it last took part
+	greeted  time.Duration                       // how long the last session took to be ready
 	show     func(state string, until time.Time) // exports the state; called with the lock held
 	waited   func(time.Duration)                 // notes how long the throttle kept somebody waiting
 	said     said
@@ -217,6 +219,7 @@ func (g *gate) end(now time.Time, l *Slot, recipients int, what lesson) (c chang
 		}
 		l.probe = false
 	case what.reached:
+		g.reached = now
 		c.up = b.succeed(l.probe)
 		if b.slowStart >= g.capacity {
 			b.slowStart = 0

@@ -114,12 +114,13 @@ func (l *Slot) Send(ctx context.Context, m *message.Message, prepare transport.P
 	if until, ok := u.gate.reserve(time.Now(), l, len(m.To)); !ok {
 		return u.noRoom(m, until), nil
 	}
-	ctx, prepare, ready := l.withinReason(ctx, prepare)
-	results, err := u.transport.Send(l.watch.With(ctx), transport.Letter{Prepare: prepare, Elsewhere: l.elsewhere})
-	if left := ready(); left != nil && err != nil {
+	w := l.wait(ctx)
+	results, err := u.transport.Send(l.watch.With(w.ctx), transport.Letter{Prepare: w.until(prepare), Connecting: w.begin, Elsewhere: l.elsewhere})
+	left := w.end()
+	l.learn(len(m.To), results, err, left)
+	if left != nil && err != nil {
 		err = left
 	}
-	l.learn(len(m.To), results, err)
 	u.learnSplit(results)
 	u.count(m, results, err)
 	return results, err
@@ -154,10 +155,13 @@ func (u *upstream) noRoom(m *message.Message, until time.Time) []transport.Resul
 }
 
 // learn tells the gate how a try to reach so many ended, and the log what is new
-// of the upstream.
-func (l *Slot) learn(recipients int, results []transport.Result, err error) {
+// of the upstream. That it was given up, and why, they know already.
+func (l *Slot) learn(recipients int, results []transport.Result, err, left error) {
 	u := l.upstream
-	what := lessonOf(u.cfg.Name, results, err)
+	what := lesson{}
+	if left == nil {
+		what = lessonOf(u.cfg.Name, results, err)
+	}
 	u.logChange(u.gate.end(time.Now(), l, recipients, what))
 	if what.refusal != throttle.None {
 		rate, connections := u.gate.limits(time.Now())

@@ -171,6 +171,9 @@ func (h *Client) fresh(ctx context.Context, l transport.Letter) ([]transport.Res
 // attempt sends over a new connection, and tells by which secret it is logged in.
 // When that is a token and refused, the place still waits for a connection.
 func (h *Client) attempt(ctx context.Context, l transport.Letter) (secret string, results []transport.Result, err error) {
+	if l.Connecting != nil {
+		l.Connecting()
+	}
 	secret, err = h.secret(ctx)
 	var c *conn
 	if err == nil {

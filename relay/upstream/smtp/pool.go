@@ -51,6 +51,9 @@ func (p *pool) get(ctx context.Context) (*place, error) {
 			last.expiry.Stop() // if it fired already, expire will not find it
 			return p.own(&place{c: last.conn}), nil
 		}
+		if p.faults != faults {
+			return nil, p.fault
+		}
 		if p.most == 0 || p.open < p.most {
 			p.open++
 			return &place{}, nil
@@ -61,8 +64,6 @@ func (p *pool) get(ctx context.Context) (*place, error) {
 		switch {
 		case ctx.Err() != nil:
 			return nil, context.Cause(ctx)
-		case p.faults != faults:
-			return nil, p.fault
 		case !awake:
 			awake = true
 			defer context.AfterFunc(ctx, p.wake)()

@@ -38,6 +38,10 @@ type Prepare func(Offer) (*message.Message, error)
 // Letter is a message on its way to a transport.
 type Letter struct {
 	Prepare Prepare
+	// Connecting is told when a session is begun for the letter: the first, or another
+	// as the one before was over. What was prepared before says nothing of it any
+	// more. nil: nobody wants to know.
+	Connecting func()
 	// Elsewhere tells whether another upstream may carry a load; then it is
 	// rather not sent at all than not to everybody, and the error is an *Unfit.
 	Elsewhere func(Load) bool
