@@ -30,6 +30,9 @@ func (s *Set) Patience(name string, change func(*smtp.Patience)) {
 	change(&s.upstreams[name].transport.(*smtp.Client).Patience)
 }
 
+// Through has the upstream of that name send through another transport.
+func (s *Set) Through(name string, t transport.Transport) { s.upstreams[name].transport = t }
+
 // Lesson is what follows from how a try ended, in words.
 func Lesson(results []transport.Result, err error) string {
 	l := lessonOf("one", results, err)

@@ -267,7 +267,29 @@ func TestNothingIsGivenUpThatMayHaveBeenSent(t *testing.T) {
 		if len(slots) != 50 || len(p.s.got()) != int(sent.Load()) {
 			t.Errorf("%d of %d are known to be sent, and %d were", sent.Load(), len(slots), len(p.s.got()))
 		}
-		t.Logf("%d were sent", sent.Load())
+	})
+}
+
+// late is ready a moment after it was given up, and has not noticed that yet.
+type late struct{ transport.Transport }
+
+func (late) Offer() transport.Offer { return transport.Anything }
+func (late) Close()                 {}
+
+func (late) Send(_ context.Context, l transport.Letter) ([]transport.Result, error) {
+	l.Connecting()
+	time.Sleep(10*time.Second + 1)
+	if _, err := l.Prepare(transport.Anything); err != nil {
+		return nil, transport.Unprepared{Err: err}
+	}
+	return []transport.Result{{Result: message.Result{Outcome: message.Delivered}}}, nil
+}
+
+func TestNothingIsSentOnceItIsGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPair(t, upstream.Limits{})
+		p.set.Through("one", late{})
+		p.expect(t, "one unreachable", "two")
 	})
 }
 
