@@ -63,15 +63,15 @@ func (t *tx) finish(key int64, now time.Time) (file string, err error) {
 	if err != nil {
 		return "", err
 	}
-	if open > 0 {
-		return "", t.changed(key)
+	if err := t.changed(key); err != nil || open > 0 {
+		return "", err
 	}
 	if err := t.record(key, now, "ended", Event{}); err != nil {
 		return "", err
 	}
 	// What a row takes beside its text, with its place in the indexes, is near
 	// 200 octets.
-	_, err = t.exec(`UPDATE messages SET finished = ?2, sought = 0, kept = 400 + length(envelope) + length(client)
+	_, err = t.exec(`UPDATE messages SET finished = ?2, kept = 400 + length(envelope) + length(client)
 		+ (SELECT sum(200 + length(detail)) FROM history WHERE message = ?1)
 		+ (SELECT sum(200 + length(reply)) FROM deliveries WHERE message = ?1) WHERE n = ?1`, key, millis(now))
 	if err != nil {

@@ -138,8 +138,14 @@ func (t *tx) each(query, arg string, do func(), dest ...any) error {
 	return rows.Err()
 }
 
-// changed says that the index does not know a message any more as it is.
+// changed says that the index does not know a message any more as it is, and takes it
+// out if it is there: a search would else meet what no longer holds, of 100,000
+// messages if all that wait are held at once.
 func (t *tx) changed(key int64) error {
-	_, err := t.exec(`UPDATE messages SET sought = 0 WHERE n = ? AND sought = 1`, key)
+	known, err := t.change(`UPDATE messages SET sought = 0 WHERE n = ? AND sought = 1`, key)
+	if known == 0 || err != nil {
+		return err
+	}
+	_, err = t.exec(`DELETE FROM search WHERE rowid = ?`, key)
 	return err
 }

@@ -1,6 +1,9 @@
 package queue_test
 
 import (
+	"os"
+	"path/filepath"
+	"runtime"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -39,6 +42,9 @@ func TestTheIndexIsFilledBehindTheMail(t *testing.T) {
 			t.Fatal(err)
 		}
 		known("changed", 0, 1)
+		if n := s.Terms(); n != 1 {
+			t.Errorf("a search meets %d messages, one of them as it is no more", n)
+		}
 		known("changed, and ended", 5*time.Second, 2)
 		found, err := s.Search(t.Context(), queue.Filter{All: true, States: []queue.State{queue.Delivered}})
 		if err != nil || len(found.Entries) != 2 {
@@ -109,5 +115,43 @@ func TestAnOldHistoryIsFilledInBehindTheMail(t *testing.T) {
 	}
 	if found, err = s.Search(t.Context(), f); err != nil || !found.Reach.IsZero() || len(found.Entries) != (queue.FreshReach+500)/50 {
 		t.Errorf("filled: %d, back to %v, %v", len(found.Entries), found.Reach, err)
+	}
+}
+
+// Whenever the process is killed, a search finds the same afterwards.
+func TestKilledWhileTheIndexIsFilled(t *testing.T) {
+	dir := t.TempDir()
+	s := openIn(t, dir, queuetest.Config())
+	s.StopFilling()
+	fillHistory(t, s, 2000)
+	filled := make(chan error)
+	go func() { filled <- s.Fill(t.Context()) }()
+	for _, known := range []int{0, 1, 1000} {
+		for s.Known() < known {
+			runtime.Gosched()
+		}
+		copied := t.TempDir()
+		for _, name := range []string{"queue.db", "queue.db-wal"} { // in this order: what is in the log only is added to it
+			content, err := os.ReadFile(filepath.Join(dir, name))
+			if err == nil {
+				err = os.WriteFile(filepath.Join(copied, name), content, 0o600)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		left := openIn(t, copied, queuetest.Config())
+		left.StopFilling()
+		if left.Known() < known || left.Known() != left.Terms() {
+			t.Errorf("%d messages are said to be in the index, at least %d were, and %d are", left.Known(), known, left.Terms())
+		}
+		finds(t, left)
+		if err := left.Fill(t.Context()); err != nil || left.Known() != 2000 || left.Terms() != 2000 {
+			t.Errorf("filled to its end the index has %d, %v", left.Terms(), err)
+		}
+		finds(t, left)
+	}
+	if err := <-filled; err != nil {
+		t.Fatal(err)
 	}
 }

@@ -15,6 +15,7 @@ var migrations = []string{
 	`ALTER TABLE contents ADD COLUMN made TEXT NOT NULL DEFAULT '';`, // JSON of Made, '' without signatures
 	reports,
 	searches,
+	calm,
 }
 
 // schemaVersion is that of a database that has seen all of them; a newer one
@@ -102,7 +103,7 @@ CREATE TABLE digest (
 // messages, by their n, which keeps neither text nor places. It is filled behind
 // the mail (fill.go); messages_unsought leads to what it does not know, or not as
 // it is now. That costs an acceptance the end of a small index, and a delivery
-// nothing. The migration makes only these two; what a database held before is
+// nothing, but for one that was in the index as it waited. The migration makes only these two; what a database held before is
 // filled in while mail goes on.
 const searches = `
 ALTER TABLE messages ADD COLUMN sought INTEGER NOT NULL DEFAULT 0; -- 1: found by search as it is
@@ -110,6 +111,11 @@ CREATE INDEX messages_unsought ON messages (n) WHERE sought = 0;
 CREATE VIRTUAL TABLE search USING fts5 (terms, content = '', contentless_delete = 1, detail = none,
 	tokenize = "ascii tokenchars '` + connectors + `'");
 `
+
+// calm has the index not rewrite what holds many messages that have left it. Such a
+// merge reads all of them in one transaction: after 100,000 had changed at once, mail
+// waited five seconds for it. They go when parts of the index grow together.
+const calm = `INSERT INTO search (search, rank) VALUES ('deletemerge', 0);`
 
 // migrate brings a database to our schema, or refuses one from the future.
 func migrate(ctx context.Context, conn *sql.Conn) error {

@@ -117,6 +117,10 @@ func BenchmarkSearch(b *testing.B) {
 		b.Fatal(err)
 	}
 	b.Run("waiting", func(b *testing.B) { search(b, s) })
+	if err := s.Exec(`UPDATE messages SET sought = 0 WHERE finished IS NULL`); err != nil { // as "queue hold --all" does
+		b.Fatal(err)
+	}
+	b.Run("changed", func(b *testing.B) { search(b, s) })
 }
 
 func sizeOf(b *testing.B, dir string) (mb int64) {
