@@ -59,6 +59,9 @@ func TestAPersonOrdersWhatBecomesOfMail(t *testing.T) {
 	if !strings.Contains(out, "dropped") || !strings.Contains(out, "by root: sent twice") || strings.Contains(out, "\x1b") {
 		t.Errorf("queue show says\n%s", out)
 	}
+	if story := relay.trace(0, ids[1]); strings.Count(story, "by root: sent twice") != 1 || !strings.Contains(story, ", EHLO") {
+		t.Errorf("the story does not say once why it was dropped, and who gave it to us:\n%s", story)
+	}
 	if !relay.log.contains(`"do":"drop"`) || !relay.log.contains("ask the boss first") {
 		t.Errorf("the log does not tell of the orders:\n%s", relay.log.tail(20))
 	}

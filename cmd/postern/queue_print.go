@@ -141,7 +141,7 @@ func origin(e *queue.Entry) string {
 	if e.About != "" {
 		return "from here: " + about(e.About)
 	}
-	return fmt.Sprintf("from %s (account %s, %s)", e.Client.Address.Addr(), e.Client.Account, clean(e.Client.Hello))
+	return fmt.Sprintf("from %s (account %s, EHLO %s)", e.Client.Address.Addr(), e.Client.Account, clean(e.Client.Hello))
 }
 
 // about is what a message of our own is.

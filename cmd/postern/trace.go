@@ -137,7 +137,7 @@ func (t tracing) search(ctx context.Context, f queue.Filter) error {
 	}
 	switch {
 	case len(found.Entries) == 0 && !t.json:
-		return errors.New("no message matches")
+		return errors.New("no message matches; what never came here is not in the history, and neither is what is older than queue.retention")
 	case t.json:
 		return t.stories(ctx, found.Entries)
 	case len(found.Entries) == 1:

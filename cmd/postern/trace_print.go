@@ -191,7 +191,7 @@ func (s story) result(event queue.Event, group []queue.EventResult) {
 		line += ", goes to " + strings.Join(r.By, " or ")
 	}
 	fmt.Fprint(s.w, wrap(indent, line))
-	if said := clean(r.Reply.String()); said != "" {
+	if said := clean(r.Reply.String()); said != "" && r.Reply.Text != event.Text { // which the first line has
 		who := "reason: "
 		if r.Reply.Code != 0 && event.Upstream != "" {
 			who = event.Upstream + " said: "
@@ -232,7 +232,7 @@ func next(e *queue.Entry, up upstreamsWait, now time.Time) (lines []string) {
 		case d.NextAt.After(now):
 			lines = append(lines, fmt.Sprintf("%s is tried again at %s, in %s, %s", to, d.NextAt.Local().Format(time.TimeOnly), age(d.NextAt.Sub(now)), way(d.Lane)))
 		case why != "":
-			lines = append(lines, to+" is due and waits: "+why)
+			lines = append(lines, to+" is due and waits: "+why+"; \"postern upstreams\" says more")
 		default:
 			lines = append(lines, to+" is due, "+way(d.Lane))
 		}
