@@ -124,9 +124,9 @@ func TestKilledWhileTheIndexIsFilled(t *testing.T) {
 	s := openIn(t, dir, queuetest.Config())
 	s.StopFilling()
 	fillHistory(t, s, 2000)
-	filled := make(chan error)
+	filled := make(chan error, 1)
 	go func() { filled <- s.Fill(t.Context()) }()
-	for _, known := range []int{0, 1, 1000} {
+	for _, known := range []int{1, 1000} {
 		for s.Known() < known {
 			runtime.Gosched()
 		}
