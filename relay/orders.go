@@ -15,7 +15,9 @@ import (
 // Order is what a person wants done with messages that wait. Its names are a
 // promise to scripts.
 type Order struct {
-	Do queue.Do `json:"do"`
+	// Do and Reason are said in the query, ?do= and ?reason=, as of any command.
+	Do     queue.Do `json:"-"`
+	Reason string   `json:"-"`
 	// IDs are the messages; without any, all that match the rest, of which at
 	// least one must be given.
 	IDs       []string    `json:"ids,omitempty"`
@@ -24,7 +26,6 @@ type Order struct {
 	Account   string      `json:"account,omitempty"`
 	Sender    string      `json:"sender,omitempty"`
 	Recipient string      `json:"recipient,omitempty"`
-	Reason    string      `json:"reason,omitempty"`
 }
 
 // orderCommands are what can be done with messages in the queue.
@@ -34,6 +35,7 @@ func (r *Relay) orderCommands(c *admin.Control) {
 		if err := json.NewDecoder(q.Body).Decode(&o); err != nil {
 			return nil, err
 		}
+		o.Do, o.Reason = queue.Do(q.URL.Query().Get("do")), admin.Reason(q)
 		return r.order(q.Context(), o, cmp.Or(admin.Peer(q.Context()), "somebody"))
 	})
 }

@@ -305,9 +305,9 @@ func (w *torture) meddle() {
 	case 10, 11:
 		w.order(queue.Hold)
 	case 12, 13:
-		w.command("/queue", relay.Order{Do: queue.Release, All: true}, nil)
+		w.command("/queue?do=release", relay.Order{All: true}, nil)
 	case 14, 15:
-		w.command("/queue", relay.Order{Do: queue.Retry, All: true}, nil)
+		w.command("/queue?do=retry", relay.Order{All: true}, nil)
 	}
 }
 
@@ -327,11 +327,11 @@ func (w *torture) order(do queue.Do) {
 		return
 	}
 	e := waiting[w.draw(len(waiting))]
-	o := relay.Order{Do: do, IDs: []string{e.ID}, Reason: "for a try"}
+	o := relay.Order{IDs: []string{e.ID}}
 	if w.draw(2) == 0 {
 		o.Recipient = e.Deliveries[w.draw(len(e.Deliveries))].Recipient.Address.String()
 	}
-	w.command("/queue", o, nil)
+	w.command("/queue?do="+string(do)+"&reason=for+a+try", o, nil)
 }
 
 // command is one of a person. Refusals are theirs to mend.
@@ -381,7 +381,7 @@ func (w *torture) calm() {
 	for _, name := range worldHosts {
 		w.command("/upstreams/"+name+"/resume", nil, nil)
 	}
-	w.command("/queue", relay.Order{Do: queue.Release, All: true}, nil)
+	w.command("/queue?do=release", relay.Order{All: true}, nil)
 }
 
 // await waits until all has ended, and returns it.

@@ -34,6 +34,7 @@ func TestEveryCommandIsLogged(t *testing.T) {
 		{[]string{"queue", "drain", "--undo", "--reason", why}, "command", "DELETE /queue/drain", false, true},
 		{[]string{"bans", "lift", "192.0.2.1", "printer", "--reason", why}, "command", "DELETE /bans?account=printer&client=192.0.2.1", true, true},
 		{[]string{"devices", "record", user, "--no-wait"}, "recording a session", user, false, false},
+		{[]string{"queue", "hold", "--reason", why}, "command", "POST /queue?do=hold", true, true},
 		{[]string{"queue", "hold", id, "--reason", why}, "ordered", "hold", false, true},
 		{[]string{"queue", "release", id, "--reason", why}, "ordered", "release", false, true},
 		{[]string{"queue", "retry", id, "--reason", why}, "ordered", "retry", false, true},

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"net/url"
 	"text/tabwriter"
 
 	"postern/relay"
@@ -50,9 +51,9 @@ func (k queueSettleCmd) Run(c *cli, std streams) error {
 // order tells the running relay. The answer is no when nothing could be done, or
 // not with all that were named.
 func (c *cli) order(do queue.Do, k orderFlags, std streams) error {
-	o := relay.Order{Do: do, IDs: k.IDs, All: k.All, State: queue.State(k.State), Account: k.Account, Sender: k.Sender, Recipient: k.Recipient, Reason: k.Reason}
+	o := relay.Order{IDs: k.IDs, All: k.All, State: queue.State(k.State), Account: k.Account, Sender: k.Sender, Recipient: k.Recipient}
 	var acted []queue.Acted
-	if err := c.command("POST", "/queue", o, &acted); err != nil {
+	if err := c.command("POST", because("/queue?do="+url.QueryEscape(string(do)), k.Reason), o, &acted); err != nil {
 		return err
 	}
 	if k.JSON {
